@@ -1,0 +1,1 @@
+//! The compatibility suite: real clients against a running broker.

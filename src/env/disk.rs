@@ -1,0 +1,127 @@
+//! Files and directories. Written and synced are different things: what is only written may be gone after a power cut.
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// It must exist; reads only.
+    Read,
+    /// It must exist; reads and writes.
+    ReadWrite,
+    /// Created when missing; reads and writes; existing bytes stay.
+    CreateReadWrite,
+    /// Created when missing, emptied when not; reads and writes.
+    Truncate,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// What is known of a path without opening it.
+#[derive(Clone, Copy, Debug)]
+pub struct FileMetadata {
+    /// File or directory.
+    pub kind: FileKind,
+    /// Bytes, of a file.
+    pub len: u64,
+    /// Milliseconds since the Unix epoch of the last change.
+    pub modified_millis: i64,
+}
+
+/// An open file; positions are explicit, so that readers and the writer share one handle.
+pub trait DiskFile: Send + Sync {
+    /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all slices at `offset`, in one call where the system allows.
+    fn write_all_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Makes all written bytes durable (`fdatasync`). An error is final: never call it again for this file.
+    fn sync_data(&self) -> io::Result<()>;
+    /// The file's length in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Cuts or extends the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// The descriptor for `sendfile`; `None` for a simulated file.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Fills `buffer` from `offset`; `UnexpectedEof` when the file is shorter.
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => {
+                    buffer = &mut buffer[count..];
+                    offset += count as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one slice at `offset`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_vectored_at(&[IoSlice::new(bytes)], offset)
+    }
+}
+
+/// A file system.
+pub trait Disk: Send + Sync {
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a directory and its parents.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// What the path names; `NotFound` when nothing.
+    fn metadata(&self, path: &Path) -> io::Result<FileMetadata>;
+    /// The entries of a directory, full paths, sorted.
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Renames, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory and all below it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Takes an exclusive lock on a file (created when missing) until the guard is dropped; `WouldBlock` when another
+    /// process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// Reads a whole file of at most `limit` bytes; `InvalidData` when it is longer.
+    fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        let file = self.open(path, OpenMode::Read)?;
+        let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+        if len > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} is longer than {limit} bytes", path.display()),
+            ));
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// Replaces a file as a whole, durably: temporary file, sync, rename, sync of the directory.
+    fn write_atomically(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        let file = self.open(&temporary, OpenMode::Truncate)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()?;
+        self.rename(&temporary, path)?;
+        match path.parent() {
+            Some(parent) => self.sync_dir(parent),
+            None => Ok(()),
+        }
+    }
+}

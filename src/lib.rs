@@ -1,0 +1,5 @@
+//! Ottla: a Kafka wire-protocol-compatible broker. `src/README.md` is the map of the rooms.
+#![warn(missing_docs)]
+
+pub mod env;
+pub mod types;
