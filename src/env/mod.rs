@@ -5,15 +5,20 @@
 
 mod clock;
 mod disk;
+mod memory_disk;
+pub mod net;
 mod random;
+mod real_disk;
 mod spawn;
 
 use std::sync::Arc;
 
-pub use clock::Clock;
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, FileKind, FileMetadata, OpenMode};
-pub use random::Random;
-pub use spawn::{BoxFuture, Spawn};
+pub use memory_disk::{Fault, MemoryDisk};
+pub use random::{Random, SeededRandom, SystemRandom};
+pub use real_disk::RealDisk;
+pub use spawn::{BoxFuture, InlineSpawn, NamedFuture, Spawn, TokioSpawn};
 
 /// The world as one value; cheap to clone.
 #[derive(Clone)]
@@ -26,4 +31,33 @@ pub struct Env {
     pub disk: Arc<dyn Disk>,
     /// Tasks and threads.
     pub spawn: Arc<dyn Spawn>,
+}
+
+impl Env {
+    /// The real world; tasks run on the runtime of `handle`.
+    pub fn real(handle: tokio::runtime::Handle) -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom),
+            disk: Arc::new(RealDisk),
+            spawn: Arc::new(TokioSpawn::new(handle)),
+        }
+    }
+
+    /// The real world with a disk in memory: what `--ephemeral` runs on.
+    pub fn ephemeral(handle: tokio::runtime::Handle) -> Self {
+        let real = Self::real(handle);
+        Self { disk: Arc::new(MemoryDisk::ephemeral(real.clock.clone())), ..real }
+    }
+
+    /// A world that stands still: a clock moved by hand, seeded randomness, a disk in memory, blocking work done at once.
+    pub fn simulated(clock: ManualClock, seed: u64) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(clock);
+        Self {
+            random: Arc::new(SeededRandom::new(seed)),
+            disk: Arc::new(MemoryDisk::new(clock.clone())),
+            spawn: Arc::new(InlineSpawn::default()),
+            clock,
+        }
+    }
 }
