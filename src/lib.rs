@@ -2,4 +2,5 @@
 #![warn(missing_docs)]
 
 pub mod env;
+pub mod metadata;
 pub mod types;

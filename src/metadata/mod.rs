@@ -1,0 +1,21 @@
+//! The cluster's metadata: a log of KRaft's own records in `__cluster_metadata-0`, a controller that decides what is
+//! written there, and the immutable image that every other room reads.
+//!
+//! Contract: a command is a pure function of (image, request, now) to (response, records). The records are appended and
+//! flushed, replayed through a [`MetadataDelta`] into the next [`MetadataImage`], published to every
+//! [`MetadataPublisher`], and only then the command answers. Replay is the only way state changes, live and at start.
+//! Commands run one at a time. Leader epochs, partition epochs and broker epochs never go back; topic ids are stable.
+
+mod delta;
+mod error;
+mod image;
+mod publisher;
+
+pub use delta::{LocalPartition, LocalReplicaChanges, MetadataDelta, TopicDelta};
+pub use error::MetadataError;
+pub use image::{
+    BrokerIds, BrokerRegistration, ClusterImage, ConfigResource, ConfigResourceType, ConfigurationsImage, Endpoint,
+    FeaturesImage, LeaderRecoveryState, MetadataImage, NO_LEADER, PRODUCER_ID_BLOCK_SIZE, PartitionRegistration,
+    ProducerIdsImage, Provenance, SupportedFeature, TopicImage, TopicsImage,
+};
+pub use publisher::MetadataPublisher;
