@@ -1,6 +1,7 @@
 //! Ottla: a Kafka wire-protocol-compatible broker. `src/README.md` is the map of the rooms.
 #![warn(missing_docs)]
 
+pub mod api;
 pub mod env;
 pub mod metadata;
 pub mod types;

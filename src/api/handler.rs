@@ -1,0 +1,247 @@
+//! What a handler is given and what it gives back, and the generic wrapper that decodes, calls and encodes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
+use smallvec::SmallVec;
+
+use super::services::Services;
+use crate::env::{BoxFuture, DiskFile};
+
+/// Who sent a request (Kafka: `KafkaPrincipal`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// `User` for everything that Kafka itself authenticates.
+    pub principal_type: Arc<str>,
+    /// The name that authentication gave; `ANONYMOUS` without authentication.
+    pub name: Arc<str>,
+}
+
+impl Principal {
+    /// The principal of a connection without authentication.
+    pub fn anonymous() -> Self {
+        Self { principal_type: "User".into(), name: "ANONYMOUS".into() }
+    }
+}
+
+/// What is known of a request besides its body (Kafka: `RequestContext`). Owns everything: it pins no receive buffer.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The API.
+    pub api_key: i16,
+    /// The version that the body has and the answer must have.
+    pub api_version: i16,
+    /// Returned unchanged in the answer.
+    pub correlation_id: i32,
+    /// The client's name for itself; null is allowed.
+    pub client_id: Option<Arc<str>>,
+    /// Name of the listener that accepted the connection.
+    pub listener: Arc<str>,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Our end of the connection: an address that this client can reach.
+    pub local: SocketAddr,
+    /// Unique for the life of the process.
+    pub connection_id: u64,
+    /// Who is asking.
+    pub principal: Principal,
+}
+
+/// A piece of an encoded answer.
+#[derive(Clone)]
+pub enum Chunk {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A range of a file, sent from the page cache. A file that turns out shorter closes the connection.
+    File {
+        /// The open file; stays valid while it is held, whatever happens to its name.
+        file: Arc<dyn DiskFile>,
+        /// Offset of the first byte.
+        position: u64,
+        /// Number of bytes.
+        length: usize,
+    },
+}
+
+impl Chunk {
+    /// Number of bytes this chunk puts on the wire.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    /// Whether this chunk puts nothing on the wire.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An encoded answer: the body alone from a handler (`Answer::Raw`), the whole frame from the wrapper (`Outcome`).
+#[derive(Clone, Default)]
+pub struct Response {
+    /// In the order in which they are sent.
+    pub chunks: SmallVec<[Chunk; 2]>,
+}
+
+impl Response {
+    /// An answer of one piece of memory.
+    pub fn from_bytes(bytes: Bytes) -> Self {
+        let mut response = Self::default();
+        response.chunks.push(Chunk::Bytes(bytes));
+        response
+    }
+
+    /// Number of bytes on the wire.
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(Chunk::len).sum()
+    }
+
+    /// Whether nothing would be sent.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    /// The body does not decode.
+    #[error("request of {api} v{version} cannot be decoded: {message}")]
+    Undecodable {
+        /// Name of the API.
+        api: &'static str,
+        /// Its version.
+        version: i16,
+        /// The decoder's words.
+        message: String,
+    },
+    /// The answer does not encode: a defect of ours.
+    #[error("answer of {api} v{version} cannot be encoded: {message}")]
+    Unencodable {
+        /// Name of the API.
+        api: &'static str,
+        /// Its version.
+        version: i16,
+        /// The encoder's words.
+        message: String,
+    },
+    /// What Kafka answers by closing too, or a handler that cannot go on.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a handler gives back.
+pub enum Answer<R> {
+    /// The answer is ready.
+    Now(R),
+    /// Everything that must happen in order has happened; the answer comes when the future is done.
+    Later(BoxFuture<'static, R>),
+    /// No answer is sent (Produce with acks=0).
+    Nothing,
+    /// A body encoded by the handler itself (Fetch).
+    Raw(Response),
+    /// As `Raw`, later.
+    RawLater(BoxFuture<'static, Response>),
+    /// Closes the connection after the answers before it.
+    Close(CloseReason),
+}
+
+/// What the wrapper gives to the connection: a whole frame with its length in front, or no frame.
+pub enum Outcome {
+    /// Ready to be sent.
+    Now(Response),
+    /// Ready to be sent when the future is done.
+    Later(BoxFuture<'static, Result<Response, CloseReason>>),
+    /// Nothing is sent.
+    Nothing,
+    /// Closes the connection after the answers before it.
+    Close(CloseReason),
+}
+
+/// The handler of a row of the registry: guard-decodes, handles, encodes.
+pub type HandlerFunction = fn(&'static str, &Arc<Services>, &RequestContext, Bytes) -> Outcome;
+
+/// Decodes `body`, calls `handle` and turns its answer into frames. The registry's rows are made of this.
+pub fn run<T: Request + Send + 'static>(
+    api: &'static str,
+    services: &Arc<Services>,
+    context: &RequestContext,
+    body: Bytes,
+    handle: fn(&Arc<Services>, &RequestContext, T) -> Answer<T::Response>,
+) -> Outcome {
+    let version = context.api_version;
+    let request = match decode::<T>(body, version) {
+        Ok(request) => request,
+        Err(message) => return Outcome::Close(CloseReason::Undecodable { api, version, message }),
+    };
+    let correlation_id = context.correlation_id;
+    match handle(services, context, request) {
+        Answer::Now(response) => match encode::<T::Response>(api, version, correlation_id, &response) {
+            Ok(frame) => Outcome::Now(frame),
+            Err(reason) => Outcome::Close(reason),
+        },
+        Answer::Later(future) => Outcome::Later(Box::pin(async move {
+            let response = future.await;
+            encode::<T::Response>(api, version, correlation_id, &response)
+        })),
+        Answer::Nothing => Outcome::Nothing,
+        Answer::Raw(body) => Outcome::Now(frame::<T::Response>(version, correlation_id, body)),
+        Answer::RawLater(future) => {
+            Outcome::Later(Box::pin(async move { Ok(frame::<T::Response>(version, correlation_id, future.await)) }))
+        }
+        Answer::Close(reason) => Outcome::Close(reason),
+    }
+}
+
+fn decode<T: Request>(mut body: Bytes, version: i16) -> Result<T, String> {
+    T::decode(&mut body, version).map_err(|error| error.to_string())
+}
+
+/// Encodes a whole frame: length, response header, body.
+pub fn encode<R: Encodable + HeaderVersion>(
+    api: &'static str,
+    version: i16,
+    correlation_id: i32,
+    response: &R,
+) -> Result<Response, CloseReason> {
+    let unencodable = |message: String| CloseReason::Unencodable { api, version, message };
+    let header_version = R::header_version(version);
+    let body = response.compute_size(version).map_err(|error| unencodable(error.to_string()))?;
+    let header = header_size(header_version);
+    let length = i32::try_from(header + body).map_err(|_| unencodable("longer than 2 GiB".to_owned()))?;
+    let mut buffer = BytesMut::with_capacity(4 + header + body);
+    buffer.put_i32(length);
+    put_header(&mut buffer, header_version, correlation_id);
+    response.encode(&mut buffer, version).map_err(|error| unencodable(error.to_string()))?;
+    debug_assert_eq!(buffer.len(), 4 + header + body, "{api} v{version}: computed size differs from the encoded one");
+    Ok(Response::from_bytes(buffer.freeze()))
+}
+
+/// Puts length and response header in front of a body that the handler encoded.
+fn frame<R: HeaderVersion>(version: i16, correlation_id: i32, body: Response) -> Response {
+    let header_version = R::header_version(version);
+    let header = header_size(header_version);
+    let mut buffer = BytesMut::with_capacity(4 + header);
+    // A body over 2 GiB cannot come from Fetch, whose limits are 32-bit.
+    buffer.put_i32(i32::try_from(header + body.len()).unwrap_or(i32::MAX));
+    put_header(&mut buffer, header_version, correlation_id);
+    let mut response = Response::from_bytes(buffer.freeze());
+    response.chunks.extend(body.chunks);
+    response
+}
+
+fn header_size(header_version: i16) -> usize {
+    if header_version >= 1 { 5 } else { 4 }
+}
+
+/// `ResponseHeader` v0 is the correlation id, v1 adds tagged fields (none are defined).
+fn put_header(buffer: &mut BytesMut, header_version: i16, correlation_id: i32) {
+    buffer.put_i32(correlation_id);
+    if header_version >= 1 {
+        buffer.put_u8(0);
+    }
+}

@@ -1,0 +1,22 @@
+//! The APIs: one table of what is served, one file per API key, one place that turns errors into Kafka's codes.
+//!
+//! Contract:
+//! - `registry` is the only list of APIs. An API is added with a `mod` line here, a row in `registry::APIS` and, when it
+//!   needs a room that no API has needed before, a field in `Services`.
+//! - A file per API key has one entry, `handle(services, context, request) -> Answer<Response>`. What the request must do
+//!   at once (validate, append, change a group) happens synchronously inside `handle`; what it has to wait for is the
+//!   future in `Answer::Later`. The connection starts requests in arrival order and answers in the same order, so that a
+//!   client sees what it would see from Kafka, which runs one request per connection at a time (`SocketServer`).
+//! - Every request body is decoded through `wire`'s two-pass guard, never directly.
+//! - The meta-tests in `registry_tests` walk the table; `PROTOCOL.md`'s table is generated from it.
+
+pub mod api_versions;
+pub mod error_mapping;
+pub mod handler;
+pub mod registry;
+pub mod services;
+
+pub use error_mapping::ToErrorCode;
+pub use handler::{Answer, Chunk, CloseReason, Outcome, Principal, RequestContext, Response};
+pub use registry::{ApiEntry, Lookup};
+pub use services::{AdvertisedListeners, Endpoint, Services};

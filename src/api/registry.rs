@@ -1,0 +1,145 @@
+//! The table of APIs: what is served, in which versions, on which listeners, by which function.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages as m;
+use kafka_protocol::protocol::{Message, Request, VersionRange};
+
+use super::handler::{self, HandlerFunction, Outcome, RequestContext};
+use super::services::Services;
+
+/// Key of ApiVersions, the one API that is answered even for a version that we do not know (KIP-511).
+pub const API_VERSIONS_KEY: i16 = 18;
+
+/// Which listeners an API is served on (Kafka: `ApiMessageType.ListenerType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listeners {
+    /// Clients' listeners only.
+    Broker,
+    /// Controllers' listeners only.
+    Controller,
+    /// Both.
+    BrokerAndController,
+}
+
+/// One row.
+pub struct ApiEntry {
+    /// Kafka's API key.
+    pub key: i16,
+    /// Kafka's name of the API (`ApiKeys.name`).
+    pub name: &'static str,
+    /// Lowest version that is answered.
+    pub min_version: i16,
+    /// Lowest version that ApiVersions shows. Only Produce differs: old librdkafka turns compression off unless the
+    /// range contains 0 (KAFKA-18659).
+    pub advertised_min_version: i16,
+    /// Highest version that is answered.
+    pub max_version: i16,
+    /// First version with compact types and tagged fields, and so with request header v2; `None` when there is none.
+    pub flexible_from: Option<i16>,
+    /// Where it is served.
+    pub listeners: Listeners,
+    /// Versions that the codec knows; checked by a meta-test.
+    pub codec_versions: VersionRange,
+    /// Request header version by API version, from the codec; checked by a meta-test.
+    pub codec_request_header: fn(i16) -> i16,
+    /// Restrictions and remarks, for `PROTOCOL.md`.
+    pub notes: &'static str,
+    /// Decodes, handles, encodes.
+    pub handler: HandlerFunction,
+}
+
+impl ApiEntry {
+    /// Whether requests of this version are answered.
+    pub fn accepts(&self, version: i16) -> bool {
+        (self.min_version..=self.max_version).contains(&version)
+    }
+
+    /// Version of the request header (1 or 2).
+    pub fn request_header_version(&self, version: i16) -> i16 {
+        if self.flexible_from.is_some_and(|from| version >= from) { 2 } else { 1 }
+    }
+
+    /// Handles one request.
+    pub fn call(&self, services: &Arc<Services>, context: &RequestContext, body: Bytes) -> Outcome {
+        (self.handler)(self.name, services, context, body)
+    }
+}
+
+/// A row: `api!(key Name, RequestType, handler path, min..=max, flexible from[, advertise min][, notes "..."])`.
+macro_rules! api {
+    ($key:literal $name:ident, $request:ty, $handle:path, $min:literal..=$max:literal, flexible $flexible:expr
+     $(, advertise $advertised:literal)? $(, notes $notes:literal)?) => {{
+        #[allow(unused_mut, unused_assignments)]
+        {
+            let mut entry = ApiEntry {
+                key: $key,
+                name: stringify!($name),
+                min_version: $min,
+                advertised_min_version: $min,
+                max_version: $max,
+                flexible_from: $flexible,
+                listeners: Listeners::Broker,
+                codec_versions: <$request as Message>::VERSIONS,
+                codec_request_header: <$request as kafka_protocol::protocol::HeaderVersion>::header_version,
+                notes: "",
+                handler: |api, services, context, body| handler::run::<$request>(api, services, context, body, $handle),
+            };
+            const { assert!(<$request as Request>::KEY == $key) };
+            $(entry.advertised_min_version = $advertised;)?
+            $(entry.notes = $notes;)?
+            entry
+        }
+    }};
+}
+
+/// All APIs, by key. Versions are the ranges of Kafka 4.1, one consistent release, lowered where a later version means
+/// something that is not there yet.
+pub static APIS: &[ApiEntry] = &[
+    // One line per API, ascending keys.
+    api!(18 ApiVersions, m::ApiVersionsRequest, super::api_versions::handle, 0..=4, flexible Some(3)),
+];
+
+/// What to do with a request, from its key and version alone.
+pub enum Lookup {
+    /// Served.
+    Entry(&'static ApiEntry),
+    /// ApiVersions in a version we do not know: answered without reading the body (KIP-511).
+    UnknownApiVersionsVersion(&'static ApiEntry),
+    /// Kafka closes the connection (`Processor.parseRequestHeader`).
+    Unsupported,
+}
+
+/// Finds the row for a request on a broker listener.
+pub fn lookup(key: i16, version: i16) -> Lookup {
+    match find(key) {
+        Some(entry) if entry.accepts(version) => Lookup::Entry(entry),
+        Some(entry) if key == API_VERSIONS_KEY => Lookup::UnknownApiVersionsVersion(entry),
+        _ => Lookup::Unsupported,
+    }
+}
+
+/// The row of a key.
+pub fn find(key: i16) -> Option<&'static ApiEntry> {
+    APIS.binary_search_by_key(&key, |entry| entry.key).ok().map(|index| &APIS[index])
+}
+
+/// `PROTOCOL.md`'s table.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| Key | API | Versions | Flexible from | Notes |\n|---:|---|---|---|---|\n");
+    for entry in APIS {
+        let versions = if entry.advertised_min_version == entry.min_version {
+            format!("{}–{}", entry.min_version, entry.max_version)
+        } else {
+            format!("{}–{} (advertised from {})", entry.min_version, entry.max_version, entry.advertised_min_version)
+        };
+        let flexible = entry.flexible_from.map_or_else(|| "never".to_owned(), |version| version.to_string());
+        table.push_str(&format!("| {} | {} | {versions} | {flexible} | {} |\n", entry.key, entry.name, entry.notes));
+    }
+    table
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

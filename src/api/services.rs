@@ -1,0 +1,84 @@
+//! The rooms below, as the handlers see them. A room adds its field when its first API needs it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::handler::RequestContext;
+use crate::env::Env;
+
+/// A host and a port that a client connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// What `advertised.listeners` says, or `auto`.
+#[derive(Clone, Debug, Default)]
+pub struct AdvertisedListeners {
+    /// Endpoint by listener name; a listener that is missing advertises the address that the client reached.
+    pub explicit: BTreeMap<String, Endpoint>,
+}
+
+impl AdvertisedListeners {
+    /// The endpoint for a connection that `listener` accepted on `local`.
+    ///
+    /// Without an explicit one it is our own end of the connection: whatever network the client is on, it has just
+    /// reached us there. Apache Kafka advertises the canonical host name instead, which fails from containers.
+    pub fn endpoint(&self, listener: &str, local: SocketAddr) -> Endpoint {
+        if let Some(endpoint) = self.explicit.get(listener) {
+            return endpoint.clone();
+        }
+        let host = match local.ip().to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            // Clients join host and port with a colon; not all of them put an IPv6 literal into brackets first.
+            IpAddr::V6(address) if address.is_loopback() => "localhost".to_owned(),
+            IpAddr::V6(address) => address.to_string(),
+        };
+        Endpoint { host, port: local.port() }
+    }
+}
+
+/// A range of levels of a feature (KIP-584).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureRange {
+    /// Kafka's name, such as `metadata.version`.
+    pub name: String,
+    /// Lowest level.
+    pub min: i16,
+    /// Highest level.
+    pub max: i16,
+}
+
+/// What the cluster can do and what it has agreed on, as ApiVersions tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Levels that this broker could work with.
+    pub supported: Vec<FeatureRange>,
+    /// Levels in force.
+    pub finalized: Vec<FeatureRange>,
+    /// Rises with every change of the finalized levels; -1 when unknown.
+    pub finalized_epoch: i64,
+}
+
+/// Everything a handler may use.
+pub struct Services {
+    /// The world.
+    pub env: Env,
+    /// Where clients are told to connect.
+    pub advertised: AdvertisedListeners,
+}
+
+impl Services {
+    /// The endpoint that Metadata, DescribeCluster and FindCoordinator give for this broker to the client that asks.
+    pub fn advertised_endpoint(&self, context: &RequestContext) -> Endpoint {
+        self.advertised.endpoint(&context.listener, context.local)
+    }
+
+    /// Supported and finalized features.
+    pub fn features(&self) -> Features {
+        Features { supported: Vec::new(), finalized: Vec::new(), finalized_epoch: -1 }
+    }
+}
