@@ -4,4 +4,7 @@
 pub mod api;
 pub mod env;
 pub mod metadata;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod types;

@@ -1,0 +1,144 @@
+//! The registry: one table of every metric, its kind and its documentation.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `count`, which may be negative.
+    pub fn add(&self, count: i64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It only rises.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+}
+
+/// One metric at one moment.
+#[derive(Clone, Debug)]
+pub struct MetricSample {
+    /// The metric's name.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: MetricKind,
+    /// What it counts.
+    pub documentation: &'static str,
+    /// The value.
+    pub value: i64,
+}
+
+trait Sampled {
+    const KIND: MetricKind;
+    fn sample(&self) -> i64;
+}
+
+impl Sampled for Counter {
+    const KIND: MetricKind = MetricKind::Counter;
+    fn sample(&self) -> i64 {
+        i64::try_from(self.get()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Sampled for Gauge {
+    const KIND: MetricKind = MetricKind::Gauge;
+    fn sample(&self) -> i64 {
+        self.get()
+    }
+}
+
+macro_rules! metrics {
+    ($($name:ident: $kind:ident, $documentation:literal;)*) => {
+        /// Every metric of the broker.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $(#[doc = $documentation] pub $name: $kind,)*
+        }
+
+        impl Metrics {
+            /// Every metric with its value now, in the table's order.
+            pub fn samples(&self) -> Vec<MetricSample> {
+                vec![$(MetricSample {
+                    name: stringify!($name),
+                    kind: <$kind as Sampled>::KIND,
+                    documentation: $documentation,
+                    value: self.$name.sample(),
+                },)*]
+            }
+        }
+    };
+}
+
+metrics! {
+    connections_active: Gauge, "Connections that are open now.";
+    connections_accepted_total: Counter, "Connections accepted since the start.";
+    connections_refused_total: Counter, "Connections closed at once because a connection limit was reached.";
+    accept_errors_total: Counter, "Accepts that failed, file descriptors running out among them.";
+    requests_total: Counter, "Requests answered or refused since the start.";
+    request_errors_total: Counter, "Requests that closed their connection because they could not be read.";
+    request_panics_total: Counter, "Requests whose handler panicked; each closed its connection.";
+    request_bytes_in_flight: Gauge, "Bytes of request frames read and not yet answered.";
+    request_bytes_total: Counter, "Bytes of request frames read since the start.";
+    response_bytes_total: Counter, "Bytes of responses written since the start.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_named_once_and_documented() {
+        let metrics = Metrics::default();
+        metrics.requests_total.add(2);
+        metrics.connections_active.add(-1);
+        let samples = metrics.samples();
+        let mut names: Vec<_> = samples.iter().map(|sample| sample.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), samples.len());
+        for sample in &samples {
+            assert!(sample.documentation.ends_with('.'), "{}", sample.name);
+            assert_eq!(sample.name.ends_with("_total"), sample.kind == MetricKind::Counter, "{}", sample.name);
+        }
+        let value = |name| samples.iter().find(|sample| sample.name == name).unwrap().value;
+        assert_eq!((value("requests_total"), value("connections_active")), (2, -1));
+    }
+}
