@@ -1,0 +1,33 @@
+//! The partition behind a shard, as the shard sees it.
+
+use bytes::Bytes;
+
+use crate::coordinator::CoordinatorError;
+use crate::env::BoxFuture;
+
+/// A partition of a coordinator's internal topic (Kafka's `PartitionWriter` and `CoordinatorLoader` in one).
+/// Implemented for `replica::Partition`; in memory in tests.
+pub trait CoordinatorLog: Send + Sync {
+    /// Appends one record batch as leader; the log sets base offset and leader epoch. Gives the offset after the batch.
+    /// Errors: `NotCoordinator` when this broker does not lead the partition (any more), `NotEnoughReplicas`,
+    /// `RecordsTooLarge`, `Storage`. After any error the shard forgets its state.
+    fn append(&self, batch: Bytes) -> Result<i64, CoordinatorError>;
+
+    /// Whole batches from `offset` on, about `max_bytes` of them but at least one; empty at the end of the log.
+    fn read(&self, offset: i64, max_bytes: usize) -> Result<Bytes, CoordinatorError>;
+
+    /// The first offset that can be read.
+    fn start_offset(&self) -> i64;
+
+    /// The offset after the last batch.
+    fn end_offset(&self) -> i64;
+
+    /// Everything before this offset is committed.
+    fn high_watermark(&self) -> i64;
+
+    /// Completes with `true` once the high watermark has reached `offset`, with `false` when leadership goes first.
+    fn wait_committed(&self, offset: i64) -> BoxFuture<'static, bool>;
+
+    /// The largest batch that `append` takes, bytes (`max.message.bytes` of the topic).
+    fn max_batch_bytes(&self) -> usize;
+}

@@ -1,0 +1,17 @@
+//! The runtime of a sharded coordinator (Kafka's `CoordinatorRuntime`).
+//!
+//! Contract: one `Shard` per partition of the internal topic, one mutex per shard. A write is
+//! `decide(state, request, now) -> Decision { response, records, effects }`; the records are appended as one batch,
+//! replayed, and only then do the response and the answers to parked requests leave, each waiting until everything
+//! its state was computed from is committed. `StateMachine::replay` is the only way to a durable change, live or
+//! while loading. A state machine may change what Kafka does not log (members of a running rebalance, parked
+//! requests) inside `decide`; when an append fails the whole state is dropped and loaded again.
+//! Timers live in one ordered set per shard, driven by one task per active shard.
+
+mod decision;
+mod log;
+mod timer;
+
+pub use decision::{Decision, Effect, KeyValue, StateMachine, Ticket};
+pub use log::CoordinatorLog;
+pub use timer::Timers;
