@@ -5,6 +5,7 @@ pub mod api;
 pub mod coordinator;
 pub mod env;
 pub mod metadata;
+pub mod record;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

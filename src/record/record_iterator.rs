@@ -1,0 +1,247 @@
+//! The records in a batch (`DefaultRecord`), with Kafka's checks and words.
+
+use std::borrow::Cow;
+
+use super::batch_header::BATCH_HEADER_SIZE;
+use super::compression::decompress;
+use super::varint::{Cursor, size_of_varint, underflow};
+use super::{BatchHeader, CompressionType, RecordError, TimestampType};
+
+/// A header of a record. Keys may repeat and need not be UTF-8: both are the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The key, possibly empty.
+    pub key: &'a [u8],
+    /// The value, or null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A record; its bytes are those of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The offset in the log.
+    pub offset: i64,
+    /// Milliseconds since 1970, or -1; the time of the append if the batch has LogAppendTime.
+    pub timestamp: i64,
+    /// The key, or null.
+    pub key: Option<&'a [u8]>,
+    /// The value, or null, which compaction takes for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers, in the order they were written.
+    pub headers: Vec<Header<'a>>,
+}
+
+/// The records of one batch, decompressed: what [`RecordIterator`] borrows from.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    header: BatchHeader,
+    payload: Cow<'a, [u8]>,
+}
+
+impl Records<'_> {
+    /// The header of the batch.
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The records in order. The iteration ends after the first error.
+    pub fn iter(&self) -> RecordIterator<'_> {
+        RecordIterator::new(&self.header, &self.payload)
+    }
+}
+
+impl<'a> IntoIterator for &'a Records<'_> {
+    type Item = Result<Record<'a>, RecordError>;
+    type IntoIter = RecordIterator<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Opens one whole batch (as [`super::BatchIterator`] gives it) for reading; `limit` bounds the decompressed records in bytes and is
+/// not applied to uncompressed ones, which are borrowed. The checksum is not looked at.
+pub fn records(batch: &[u8], limit: usize) -> Result<Records<'_>, RecordError> {
+    let header = BatchHeader::parse(batch)?;
+    let body = batch.get(BATCH_HEADER_SIZE..header.size_in_bytes()).ok_or_else(underflow)?;
+    let payload = match header.compression()? {
+        CompressionType::None => Cow::Borrowed(body),
+        codec => Cow::Owned(decompress(codec, body, limit)?),
+    };
+    Ok(Records { header, payload })
+}
+
+/// Iterates over uncompressed records.
+#[derive(Clone, Debug)]
+pub struct RecordIterator<'a> {
+    frame: RecordFrame,
+    cursor: Cursor<'a>,
+    left: i32,
+    finished: bool,
+}
+
+impl<'a> RecordIterator<'a> {
+    /// Starts at the first record; `payload` is what follows the header, decompressed.
+    pub fn new(header: &BatchHeader, payload: &'a [u8]) -> Self {
+        Self {
+            frame: RecordFrame::new(header),
+            cursor: Cursor::new(payload),
+            left: header.record_count,
+            finished: false,
+        }
+    }
+
+    fn read_next(&mut self) -> Result<Option<Record<'a>>, RecordError> {
+        if self.left < 0 {
+            return Err(RecordError::Invalid(format!("Found invalid record count {} in magic v2 batch", self.left)));
+        }
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let record = self.frame.read(&mut self.cursor)?;
+        if self.left == 0 && self.cursor.remaining() > 0 {
+            return Err(RecordError::Invalid(
+                "Incorrect declared batch size, records still remaining in file".to_owned(),
+            ));
+        }
+        Ok(Some(record))
+    }
+}
+
+impl<'a> Iterator for RecordIterator<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        let next = self.read_next().transpose();
+        self.finished = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+/// What a record borrows from its batch: the values its deltas count from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordFrame {
+    base_offset: i64,
+    base_timestamp: i64,
+    log_append_time: Option<i64>,
+}
+
+/// What validation needs of a record; reading it allocates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordShape {
+    pub(super) offset: i64,
+    pub(super) timestamp: i64,
+    pub(super) has_key: bool,
+}
+
+impl RecordFrame {
+    pub(super) fn new(header: &BatchHeader) -> Self {
+        let log_append_time = match header.timestamp_type() {
+            TimestampType::LogAppendTime => Some(header.max_timestamp),
+            TimestampType::CreateTime => None,
+        };
+        Self { base_offset: header.base_offset, base_timestamp: header.base_timestamp, log_append_time }
+    }
+
+    fn read<'a>(&self, cursor: &mut Cursor<'a>) -> Result<Record<'a>, RecordError> {
+        let mut headers = Vec::new();
+        let parts = self.walk(cursor, |count, remaining, header| {
+            if headers.capacity() == 0 {
+                // A header takes at least two bytes, so the count cannot make this larger than the batch.
+                headers.reserve_exact(count.min(remaining / 2 + 1));
+            }
+            headers.push(header);
+        })?;
+        Ok(Record { offset: parts.offset, timestamp: parts.timestamp, key: parts.key, value: parts.value, headers })
+    }
+
+    /// Steps over the next record, with every check of [`RecordIterator`].
+    #[inline]
+    pub(super) fn shape(&self, cursor: &mut Cursor<'_>) -> Result<RecordShape, RecordError> {
+        let parts = self.walk(cursor, |_, _, _| {})?;
+        Ok(RecordShape { offset: parts.offset, timestamp: parts.timestamp, has_key: parts.key.is_some() })
+    }
+
+    #[inline]
+    fn walk<'a>(
+        &self,
+        cursor: &mut Cursor<'a>,
+        mut on_header: impl FnMut(usize, usize, Header<'a>),
+    ) -> Result<RecordParts<'a>, RecordError> {
+        let size = cursor.varint()?;
+        let body = usize::try_from(size).ok().and_then(|size| cursor.take(size)).ok_or_else(|| {
+            RecordError::Invalid(format!(
+                "Invalid record size: expected {size} bytes in record payload, but instead the buffer has only {} remaining bytes.",
+                cursor.remaining()
+            ))
+        })?;
+        let mut body = Cursor::new(body);
+        let _attributes = body.byte().ok_or_else(broken_structure)?;
+        let timestamp_delta = body.varlong().map_err(structure)?;
+        let offset_delta = body.varint().map_err(structure)?;
+        let key = nullable(&mut body)?;
+        let value = nullable(&mut body)?;
+        let count = body.varint().map_err(structure)?;
+        let headers = usize::try_from(count)
+            .map_err(|_| RecordError::Invalid(format!("Found invalid number of record headers {count}")))?;
+        if headers > body.remaining() {
+            return Err(RecordError::Invalid(format!(
+                "Found invalid number of record headers. {count} is larger than the remaining size of the buffer"
+            )));
+        }
+        for _ in 0..headers {
+            let remaining = body.remaining();
+            let key_size = body.varint().map_err(structure)?;
+            let key_size = usize::try_from(key_size)
+                .map_err(|_| RecordError::Invalid(format!("Invalid negative header key size {key_size}")))?;
+            let key = body.take(key_size).ok_or_else(broken_structure)?;
+            on_header(headers, remaining, Header { key, value: nullable(&mut body)? });
+        }
+        if body.remaining() > 0 {
+            return Err(RecordError::Invalid(format!(
+                "Invalid record size: expected to read {size} bytes in record payload, but instead read {}",
+                body.position()
+            )));
+        }
+        Ok(RecordParts {
+            offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
+            timestamp: self.log_append_time.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta)),
+            key,
+            value,
+        })
+    }
+}
+
+struct RecordParts<'a> {
+    offset: i64,
+    timestamp: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+}
+
+/// Bytes behind a varint length; any negative length is null, as in Kafka.
+#[inline]
+fn nullable<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, RecordError> {
+    let length = cursor.varint().map_err(structure)?;
+    match usize::try_from(length) {
+        Ok(length) => cursor.take(length).map(Some).ok_or_else(broken_structure),
+        Err(_) => Ok(None),
+    }
+}
+
+fn broken_structure() -> RecordError {
+    RecordError::Invalid("Found invalid record structure".to_owned())
+}
+
+fn structure(_: RecordError) -> RecordError {
+    broken_structure()
+}
+
+/// The encoded size of a record in bytes, its length varint included.
+pub(super) fn encoded_size(body_size: usize) -> usize {
+    size_of_varint(body_size as i32) + body_size
+}

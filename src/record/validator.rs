@@ -1,0 +1,465 @@
+//! Whether what a client produced may be appended (`ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords`,
+//! `LogValidator`). The room's contract says when a compressed batch is opened.
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+
+use super::batch_header::{ATTRIBUTES_OFFSET, BATCH_HEADER_SIZE};
+use super::compression::decompress;
+use super::record_iterator::RecordFrame;
+use super::varint::Cursor;
+use super::{
+    BatchBuilder, BatchHeader, BatchIterator, BatchProperties, Compression, CompressionType, MAGIC_V2, RecordError,
+    RecordIterator, TimestampType,
+};
+use crate::types::{NO_TIMESTAMP, TopicPartition};
+
+/// The least bound on decompressed records in bytes, whatever `max.message.bytes` is.
+pub const DEFAULT_DECOMPRESSED_LIMIT: usize = 64 * 1024 * 1024;
+/// How often the largest batch may grow when it is decompressed.
+const DECOMPRESSED_FACTOR: usize = 20;
+/// Rejected records that the message in the answer names (`LogValidator.processRecordErrors`).
+const RECORD_ERRORS_IN_MESSAGE: usize = 3;
+
+/// What a partition's configuration demands of a batch. Build it once per configuration and keep it.
+#[derive(Clone, Debug)]
+pub struct ValidationRules {
+    /// The partition, for the words of errors.
+    pub topic_partition: TopicPartition,
+    /// The codec of `compression.type` at its configured level; nothing for `producer`, which keeps the batch as it came.
+    pub compression: Option<Compression>,
+    /// Whether `cleanup.policy` contains `compact`, so that every record needs a key.
+    pub compacted: bool,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub after_max_ms: i64,
+    /// `max.message.bytes`: the largest batch, compressed, header included.
+    pub max_message_bytes: usize,
+    /// Bound on the decompressed records of a batch in bytes.
+    pub decompressed_limit: usize,
+    /// Open every compressed batch, as Kafka does.
+    pub strict: bool,
+}
+
+impl ValidationRules {
+    /// Kafka's defaults for a partition: `compression.type=producer`, not compacted, CreateTime, any past, one hour of future, 1,048,588 bytes.
+    pub fn new(topic_partition: TopicPartition) -> Self {
+        Self {
+            topic_partition,
+            compression: None,
+            compacted: false,
+            timestamp_type: TimestampType::CreateTime,
+            before_max_ms: i64::MAX,
+            after_max_ms: 3_600_000,
+            max_message_bytes: 1_048_588,
+            decompressed_limit: DEFAULT_DECOMPRESSED_LIMIT,
+            strict: false,
+        }
+    }
+
+    /// Sets `max.message.bytes`, and the bound on decompressed records that goes with it.
+    pub fn with_max_message_bytes(mut self, max_message_bytes: usize) -> Self {
+        self.max_message_bytes = max_message_bytes;
+        self.decompressed_limit = max_message_bytes.saturating_mul(DECOMPRESSED_FACTOR).max(DEFAULT_DECOMPRESSED_LIMIT);
+        self
+    }
+}
+
+/// A batch that may be appended. Timestamps, compression and checksum are final; base offset and leader epoch are the log's to set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatedBatch {
+    /// The header as it is to be written, but for base offset and leader epoch.
+    pub header: BatchHeader,
+    /// What follows the header: the records, compressed or not.
+    pub body: Bytes,
+}
+
+impl ValidatedBatch {
+    /// Takes apart the one batch that this broker built or another replica sent; checks framing and checksum, and nothing else.
+    pub fn from_trusted(batch: Bytes) -> Result<Self, RecordError> {
+        super::check_crc(&batch)?;
+        let header = BatchHeader::parse(&batch)?;
+        Ok(Self { header, body: batch.slice(BATCH_HEADER_SIZE..) })
+    }
+
+    /// The size on disk in bytes.
+    pub fn size_in_bytes(&self) -> usize {
+        BATCH_HEADER_SIZE + self.body.len()
+    }
+
+    /// The whole batch in one buffer (a copy).
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.size_in_bytes());
+        bytes.extend_from_slice(&self.header.encode());
+        bytes.extend_from_slice(&self.body);
+        bytes.freeze()
+    }
+}
+
+/// A record that a batch was refused for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordProblem {
+    /// The position of the record in its batch, from 0.
+    pub batch_index: i32,
+    /// What is wrong with it, in Kafka's words.
+    pub message: String,
+}
+
+/// Why a produce request's records are refused. Each variant is one error of the protocol, and the text is for the log;
+/// [`ValidationError::client_message`] is what the answer carries.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ValidationError {
+    /// `CORRUPT_MESSAGE`
+    #[error("{0}")]
+    CorruptMessage(String),
+    /// `INVALID_RECORD`
+    #[error("{0}")]
+    InvalidRecord(String),
+    /// `MESSAGE_TOO_LARGE`
+    #[error("{0}")]
+    MessageTooLarge(String),
+    /// `UNSUPPORTED_COMPRESSION_TYPE`
+    #[error("{0}")]
+    UnsupportedCompression(String),
+    /// `UNKNOWN_SERVER_ERROR`: what Kafka stumbles over.
+    #[error("{0}")]
+    Unexpected(String),
+    /// `INVALID_RECORD` for single records (`RecordValidationException`)
+    #[error("{message}")]
+    InvalidRecords {
+        /// For the answer.
+        message: String,
+        /// Every record that was refused.
+        records: Vec<RecordProblem>,
+    },
+    /// `INVALID_TIMESTAMP` for single records (`RecordValidationException`)
+    #[error("{message}")]
+    InvalidTimestamps {
+        /// For the answer.
+        message: String,
+        /// Every record that was refused.
+        records: Vec<RecordProblem>,
+    },
+}
+
+impl ValidationError {
+    /// The refused records, for Produce 8 and later; empty if the batch as such was refused.
+    pub fn record_errors(&self) -> &[RecordProblem] {
+        match self {
+            Self::InvalidRecords { records, .. } | Self::InvalidTimestamps { records, .. } => records,
+            _ => &[],
+        }
+    }
+
+    /// The error message of the answer; Kafka sends one only together with record errors.
+    pub fn client_message(&self) -> Option<&str> {
+        match self {
+            Self::InvalidRecords { message, .. } | Self::InvalidTimestamps { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+}
+
+impl From<RecordError> for ValidationError {
+    fn from(error: RecordError) -> Self {
+        let message = error.to_string();
+        match error {
+            RecordError::Corrupt(_) => Self::CorruptMessage(message),
+            RecordError::Invalid(_) => Self::InvalidRecord(message),
+            RecordError::DecompressedTooLarge { .. } => Self::MessageTooLarge(message),
+            RecordError::UnknownCompression(_) | RecordError::Decompression { .. } => Self::Unexpected(message),
+        }
+    }
+}
+
+/// The checks that Kafka makes while it reads a Produce request, before it looks at the partition at all
+/// (`ProduceRequest.validateRecords`): exactly one batch, magic 2, and no zstd before version 7. Returns the batch; a cut batch
+/// behind it is not looked at. [`validate_produce`] makes them again, but for the version.
+pub fn check_produce_format(records: &[u8], api_version: i16) -> Result<&[u8], ValidationError> {
+    let mut frames = BatchIterator::new(records);
+    let Some((magic, batch)) = frames.next_frame()? else {
+        return Err(ValidationError::InvalidRecord(format!(
+            "Produce requests with version {api_version} must have at least one record batch per partition"
+        )));
+    };
+    if magic != MAGIC_V2 {
+        return Err(ValidationError::InvalidRecord(format!(
+            "Produce requests with version {api_version} are only allowed to contain record batches with magic version 2"
+        )));
+    }
+    if api_version < 7 && BatchHeader::parse(batch)?.compression()? == CompressionType::Zstd {
+        return Err(ValidationError::UnsupportedCompression(format!(
+            "Produce requests with version {api_version} are not allowed to use ZStandard compression"
+        )));
+    }
+    if frames.next_frame()?.is_some() {
+        return Err(ValidationError::InvalidRecord(format!(
+            "Produce requests with version {api_version} must contain exactly one record batch per partition"
+        )));
+    }
+    Ok(batch)
+}
+
+/// Decides whether the records of one partition of a Produce request may be appended, and applies what the topic's configuration
+/// changes in them: LogAppendTime, the maximum timestamp, another codec. `now_ms` is the broker's clock in milliseconds.
+/// Takes no lock, waits for nothing, and copies nothing that need not change: the body is a slice of `records`.
+pub fn validate_produce(
+    records: Bytes,
+    rules: &ValidationRules,
+    now_ms: i64,
+) -> Result<ValidatedBatch, ValidationError> {
+    // The latest version: what depends on the version has been checked by the caller.
+    let size = check_produce_format(&records, i16::MAX)?.len();
+    let header = BatchHeader::parse(&records)?;
+    let body = records.slice(BATCH_HEADER_SIZE..size);
+    check_batch(&header, &records[..size], rules)?;
+    let source = header.compression()?;
+    let target = rules.compression.filter(|target| target.codec != source);
+    check_client_header(&header)?;
+
+    let must_open = source == CompressionType::None || target.is_some() || opens_compressed(&header, rules, now_ms);
+    let mut max_timestamp = header.max_timestamp;
+    if must_open {
+        let decompressed;
+        let payload: &[u8] = if source == CompressionType::None {
+            &body
+        } else {
+            decompressed = decompress(source, &body, rules.decompressed_limit)?;
+            &decompressed
+        };
+        let walk = walk_records(&header, payload, rules, now_ms)?;
+        max_timestamp = walk.max_timestamp;
+        let gaps = source != CompressionType::None && !walk.consecutive;
+        if target.is_some() || gaps {
+            let compression = rules.compression.unwrap_or_else(|| source.into());
+            return rebuild(&header, payload, compression, rules, now_ms);
+        }
+    }
+    if rules.timestamp_type == TimestampType::LogAppendTime {
+        max_timestamp = now_ms;
+    }
+    let header = with_timestamps(header, rules.timestamp_type, max_timestamp, body.len());
+    Ok(ValidatedBatch { header, body })
+}
+
+/// What `UnifiedLog.analyzeAndValidateRecords` checks, in its order.
+fn check_batch(header: &BatchHeader, batch: &[u8], rules: &ValidationRules) -> Result<(), ValidationError> {
+    if header.base_offset != 0 {
+        return Err(ValidationError::InvalidRecord(format!(
+            "The baseOffset of the record batch in the append to {} should be 0, but it is {}",
+            rules.topic_partition, header.base_offset
+        )));
+    }
+    if batch.len() > rules.max_message_bytes {
+        return Err(too_large(batch.len(), rules));
+    }
+    if crc32c::crc32c(&batch[ATTRIBUTES_OFFSET..]) != header.crc {
+        return Err(ValidationError::CorruptMessage(format!(
+            "Record is corrupt (stored crc = {}) in topic partition {}.",
+            header.crc, rules.topic_partition
+        )));
+    }
+    Ok(())
+}
+
+/// What `LogValidator.validateBatch` checks for clients, in its order.
+fn check_client_header(header: &BatchHeader) -> Result<(), ValidationError> {
+    let problem = if header.last_offset_delta < 0 {
+        format!("Batch has an invalid offset range: [{}, {}]", header.base_offset, header.last_offset())
+    } else if header.record_count <= 0 {
+        format!("Invalid reported count for record batch: {}", header.record_count)
+    } else if i64::from(header.last_offset_delta) + 1 != i64::from(header.record_count) {
+        format!(
+            "Inconsistent batch offset range [{}, {}] and count of records {}",
+            header.base_offset,
+            header.last_offset(),
+            header.record_count
+        )
+    } else if header.is_control() {
+        "Clients are not allowed to write control records".to_owned()
+    } else if header.has_producer_id() && header.base_sequence < 0 {
+        format!(
+            "Invalid sequence number {} in record batch with producerId {}",
+            header.base_sequence, header.producer_id
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ValidationError::InvalidRecord(problem))
+}
+
+/// Whether the records of a compressed batch decide the answer.
+fn opens_compressed(header: &BatchHeader, rules: &ValidationRules, now_ms: i64) -> bool {
+    let checks_timestamps = rules.timestamp_type == TimestampType::CreateTime
+        && (rules.before_max_ms != i64::MAX || is_out_of_range(header.max_timestamp, rules, now_ms));
+    rules.strict || rules.compacted || checks_timestamps || header.timestamp_type() == TimestampType::LogAppendTime
+}
+
+fn is_out_of_range(timestamp: i64, rules: &ValidationRules, now_ms: i64) -> bool {
+    // Kafka subtracts in 64 bits; saturation keeps far timestamps out of range where Java would wrap them into it.
+    timestamp != NO_TIMESTAMP
+        && (now_ms.saturating_sub(timestamp) > rules.before_max_ms
+            || timestamp.saturating_sub(now_ms) > rules.after_max_ms)
+}
+
+struct Walk {
+    max_timestamp: i64,
+    /// Whether the offsets are 0, 1, 2 …
+    consecutive: bool,
+}
+
+/// Steps over every record (`LogValidator.validateRecord`); collects all refusals, which are rare.
+fn walk_records(
+    header: &BatchHeader,
+    payload: &[u8],
+    rules: &ValidationRules,
+    now_ms: i64,
+) -> Result<Walk, ValidationError> {
+    let frame = RecordFrame::new(header);
+    let mut cursor = Cursor::new(payload);
+    let mut walk = Walk { max_timestamp: NO_TIMESTAMP, consecutive: true };
+    let mut problems = Problems::default();
+    let client_sets_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
+    for index in 0..header.record_count {
+        let record = frame.shape(&mut cursor)?;
+        if rules.compacted && !record.has_key {
+            problems.add(index, false, || {
+                format!(
+                    "Compacted topic cannot accept message without key in topic partition {}.",
+                    rules.topic_partition
+                )
+            });
+        } else if rules.timestamp_type == TimestampType::CreateTime && record.timestamp != NO_TIMESTAMP {
+            if is_out_of_range(record.timestamp, rules, now_ms) {
+                problems.add(index, true, || out_of_range_message(record.timestamp, record.offset, rules, now_ms));
+            }
+        } else if client_sets_append_time {
+            problems.add(index, true, || {
+                format!(
+                    "Invalid timestamp type in message at offset {}. Producer should not set timestamp type to LogAppendTime.",
+                    record.offset
+                )
+            });
+        }
+        walk.max_timestamp = walk.max_timestamp.max(record.timestamp);
+        walk.consecutive &= record.offset == i64::from(index);
+    }
+    if cursor.remaining() > 0 {
+        return Err(ValidationError::InvalidRecord(
+            "Incorrect declared batch size, records still remaining in file".to_owned(),
+        ));
+    }
+    problems.into_result().map(|()| walk)
+}
+
+fn out_of_range_message(timestamp: i64, offset: i64, rules: &ValidationRules, now_ms: i64) -> String {
+    format!(
+        "Timestamp {timestamp} of message with offset {offset} is out of range. The timestamp should be within [{}, {}]",
+        now_ms.wrapping_sub(rules.before_max_ms),
+        now_ms.wrapping_add(rules.after_max_ms)
+    )
+}
+
+#[derive(Default)]
+struct Problems {
+    records: Vec<RecordProblem>,
+    invalid_timestamp: bool,
+}
+
+impl Problems {
+    #[cold]
+    fn add(&mut self, batch_index: i32, is_timestamp: bool, message: impl FnOnce() -> String) {
+        self.invalid_timestamp |= is_timestamp;
+        self.records.push(RecordProblem { batch_index, message: message() });
+    }
+
+    fn into_result(self) -> Result<(), ValidationError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        if self.invalid_timestamp {
+            return Err(ValidationError::InvalidTimestamps {
+                message: "One or more records have been rejected due to invalid timestamp".to_owned(),
+                records: self.records,
+            });
+        }
+        let shown: Vec<String> = self
+            .records
+            .iter()
+            .take(RECORD_ERRORS_IN_MESSAGE)
+            .map(|problem| format!("RecordError(batchIndex={}, message='{}')", problem.batch_index, problem.message))
+            .collect();
+        Err(ValidationError::InvalidRecords {
+            message: format!(
+                "One or more records have been rejected due to {} record errors in total, and only showing the first three errors at most: [{}]",
+                self.records.len(),
+                shown.join(", ")
+            ),
+            records: self.records,
+        })
+    }
+}
+
+/// Writes the batch anew with another codec (`LogValidator.buildRecordsAndAssignOffsets`).
+fn rebuild(
+    header: &BatchHeader,
+    payload: &[u8],
+    compression: Compression,
+    rules: &ValidationRules,
+    now_ms: i64,
+) -> Result<ValidatedBatch, ValidationError> {
+    let mut builder = BatchBuilder::new(BatchProperties {
+        compression,
+        timestamp_type: rules.timestamp_type,
+        log_append_time: now_ms,
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        is_transactional: header.is_transactional(),
+        ..BatchProperties::default()
+    });
+    for record in RecordIterator::new(header, payload) {
+        let record = record?;
+        builder.append(record.timestamp, record.key, record.value, &record.headers)?;
+    }
+    let batch = builder.build();
+    if batch.len() > rules.max_message_bytes {
+        return Err(ValidationError::MessageTooLarge(format!(
+            "Message batch size is {} bytes in append to partition {} which exceeds the maximum configured size of {}.",
+            batch.len(),
+            rules.topic_partition,
+            rules.max_message_bytes
+        )));
+    }
+    let header = BatchHeader::parse(&batch)?;
+    Ok(ValidatedBatch { header, body: batch.slice(BATCH_HEADER_SIZE..) })
+}
+
+/// Sets timestamp type and maximum timestamp (`DefaultRecordBatch.setMaxTimestamp`). The checksum is corrected for the header bytes
+/// that changed, without another pass over the records: CRCs are linear.
+fn with_timestamps(
+    mut header: BatchHeader,
+    timestamp_type: TimestampType,
+    max_timestamp: i64,
+    body_length: usize,
+) -> BatchHeader {
+    if header.timestamp_type() == timestamp_type && header.max_timestamp == max_timestamp {
+        return header;
+    }
+    let before = crc32c::crc32c(&header.encode()[ATTRIBUTES_OFFSET..]);
+    header.set_timestamp_type(timestamp_type);
+    header.max_timestamp = max_timestamp;
+    let after = crc32c::crc32c(&header.encode()[ATTRIBUTES_OFFSET..]);
+    header.crc = crc32c::crc32c_combine(before ^ after, header.crc, body_length);
+    header
+}
+
+fn too_large(size: usize, rules: &ValidationRules) -> ValidationError {
+    ValidationError::MessageTooLarge(format!(
+        "The record batch size in the append to {} is {size} bytes which exceeds the maximum configured value of {}.",
+        rules.topic_partition, rules.max_message_bytes
+    ))
+}
