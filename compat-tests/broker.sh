@@ -1,0 +1,39 @@
+# Sourced by the parts: one Ottla broker for the tests of a part, stopped when the part ends.
+#
+#   start_broker [ottla arguments ...]   a fresh data directory and a free port; sets BOOTSTRAP, BROKER_PID, BROKER_DIR
+#   stop_broker                          SIGTERM, and waits; the part fails when the broker does not end well
+#
+# OTTLA_BOOTSTRAP=host:port uses that broker instead (Apache Kafka's, to check the tests themselves).
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+export OTTLA_BIN=${OTTLA_BIN:-$target/release/ottla}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+start_broker() {
+  if [ -n "${OTTLA_BOOTSTRAP:-}" ]; then BOOTSTRAP=$OTTLA_BOOTSTRAP BROKER_PID="" BROKER_DIR=""; export BOOTSTRAP; return; fi
+  local port; port=$(free_port)
+  BROKER_DIR=$(mktemp -d -t ottla-part.XXXXXX)
+  "$OTTLA_BIN" --data "$BROKER_DIR/data" --override "listeners=PLAINTEXT://127.0.0.1:$port" "$@" >"$BROKER_DIR/log" 2>&1 &
+  BROKER_PID=$! BOOTSTRAP=127.0.0.1:$port; export BOOTSTRAP
+  for _ in $(seq 200); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+    kill -0 "$BROKER_PID" 2>/dev/null || break
+    sleep 0.05
+  done
+  echo "the broker did not start:"; cat "$BROKER_DIR/log"; return 1
+}
+
+stop_broker() {
+  [ -n "${BROKER_PID:-}" ] || return 0
+  local status=0 pid=$BROKER_PID; BROKER_PID=""
+  kill -TERM "$pid" 2>/dev/null || true
+  wait "$pid" || status=$?
+  if grep -q 'panicked' "$BROKER_DIR/log"; then echo "the broker panicked:"; grep -A3 'panicked' "$BROKER_DIR/log"; status=1; fi
+  [ $status = 0 ] || { echo "the broker ended with status $status:"; tail -20 "$BROKER_DIR/log"; return 1; }
+  rm -rf "$BROKER_DIR"
+}
+
+end_part() { local status=$?; stop_broker || status=1; exit $status; }
+trap end_part EXIT

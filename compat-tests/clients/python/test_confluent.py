@@ -1,0 +1,164 @@
+"""confluent-kafka: producer, consumer, groups, admin; everything compared with what was sent."""
+import time
+
+import pytest
+from confluent_kafka import (Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer,
+                             TopicPartition, OFFSET_BEGINNING)
+from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions,
+                                   NewTopic, OffsetSpec, ResourceType)
+
+
+def results(futures):
+    return {key: future.result(30) for key, future in futures.items()}
+
+
+@pytest.fixture
+def admin(bootstrap):
+    return AdminClient({"bootstrap.servers": bootstrap})
+
+
+@pytest.fixture
+def topic(admin, name):
+    results(admin.create_topics([NewTopic(name, 3, 1)]))
+    return name
+
+
+def consumer(bootstrap, group, **settings):
+    return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
+                     "enable.auto.commit": False, "session.timeout.ms": 6000, **settings})
+
+
+def produce(bootstrap, records, **settings):
+    delivered = []
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, **settings})
+    for topic, partition, key, value, headers in records:
+        producer.produce(topic, value, key, partition, on_delivery=lambda error, record: delivered.append((error, record)),
+                         headers=headers)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    errors = [error for error, _ in delivered if error]
+    assert not errors
+    return [record for _, record in delivered]
+
+
+def consume(reader, count, seconds=60):
+    records, deadline = [], time.monotonic() + seconds
+    while len(records) < count and time.monotonic() < deadline:
+        for record in reader.consume(500, 0.5):
+            assert record.error() is None, record.error()
+            records.append(record)
+    assert len(records) == count
+    return records
+
+
+@pytest.mark.parametrize("codec, acks", [("none", "0"), ("none", "1"), ("none", "all"), ("gzip", "all"), ("snappy", "all"),
+                                         ("lz4", "all"), ("zstd", "all")])
+def test_round_trip(bootstrap, topic, codec, acks):
+    sent = [(topic, index % 3, b"k%d" % index if index % 2 else None, b"v%d" % index * (index % 50),
+             [("h", b"1"), ("h", b"2"), ("n", None)]) for index in range(600)]
+    produce(bootstrap, sent, **{"compression.type": codec, "acks": acks})
+    reader = consumer(bootstrap, topic + "-group")
+    reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(3)])
+    by_partition = {partition: [] for partition in range(3)}
+    for record in consume(reader, len(sent)):
+        assert record.offset() == len(by_partition[record.partition()])
+        by_partition[record.partition()].append((record.key(), record.value(), record.headers()))
+    for partition in range(3):
+        assert by_partition[partition] == [(key, value, headers) for _, p, key, value, headers in sent if p == partition]
+    reader.close()
+
+
+def test_idempotent_producer_and_large_records(bootstrap, topic):
+    sent = [(topic, 0, None, bytes([index]) * 700_000, None) for index in range(20)]
+    records = produce(bootstrap, sent, **{"enable.idempotence": True})
+    assert sorted(record.offset() for record in records) == list(range(20))
+    producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 4_000_000})
+    refused = []
+    producer.produce(topic, b"x" * 2_000_000, on_delivery=lambda error, _: refused.append(error.code()))
+    producer.flush(30)
+    assert refused == [KafkaError.MSG_SIZE_TOO_LARGE]
+
+
+def test_group_commits_and_goes_on(bootstrap, topic, admin):
+    produce(bootstrap, [(topic, index % 3, None, b"%d" % index, None) for index in range(90)])
+    group = topic + "-group"
+    first = consumer(bootstrap, group)
+    first.subscribe([topic])
+    consume(first, 90)
+    first.commit(asynchronous=False)
+    committed = first.committed([TopicPartition(topic, partition) for partition in range(3)], 10)
+    assert [entry.offset for entry in committed] == [30, 30, 30]
+    first.close()
+    produce(bootstrap, [(topic, 1, None, b"more", None)])
+    second = consumer(bootstrap, group)
+    second.subscribe([topic])
+    assert [record.value() for record in consume(second, 1)] == [b"more"]
+    description = admin.describe_consumer_groups([group])[group].result(10)
+    assert description.state.name == "STABLE" and len(description.members) == 1
+    second.close()
+    offsets = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(10)
+    assert sorted(entry.offset for entry in offsets.topic_partitions) == [30, 30, 30]
+    assert group in [listing.group_id for listing in admin.list_consumer_groups().result(10).valid]
+    results(admin.delete_consumer_groups([group]))
+    assert group not in [listing.group_id for listing in admin.list_consumer_groups().result(10).valid]
+
+
+@pytest.mark.parametrize("strategy", ["range", "roundrobin", "cooperative-sticky"])
+def test_members_share_partitions(bootstrap, topic, strategy):
+    settings = {"partition.assignment.strategy": strategy}
+    members = [consumer(bootstrap, topic + "-" + strategy, **settings) for _ in range(3)]
+    for member in members:
+        member.subscribe([topic])
+    deadline = time.monotonic() + 60
+    owned = []
+    while time.monotonic() < deadline:
+        for member in members:
+            member.poll(0.1)
+        owned = [sorted(entry.partition for entry in member.assignment()) for member in members]
+        if sorted(sum(owned, [])) == [0, 1, 2] and all(owned):
+            break
+    assert sorted(sum(owned, [])) == [0, 1, 2] and all(owned)
+    for member in members:
+        member.close()
+
+
+def test_admin_topics_and_configs(bootstrap, topic, admin):
+    with pytest.raises(KafkaException) as again:
+        results(admin.create_topics([NewTopic(topic, 1, 1)]))
+    assert again.value.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+    results(admin.create_partitions([NewPartitions(topic, 5)]))
+    assert len(admin.list_topics(topic, 10).topics[topic].partitions) == 5
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[
+        ConfigEntry("retention.ms", "3600000", incremental_operation=AlterConfigOpType.SET)])
+    results(admin.incremental_alter_configs([resource]))
+    described = list(results(admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)])).values())[0]
+    assert described["retention.ms"].value == "3600000" and not described["retention.ms"].is_default
+    assert described["cleanup.policy"].value == "delete" and described["cleanup.policy"].is_default
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[
+        ConfigEntry("retention.ms", "never", incremental_operation=AlterConfigOpType.SET)])
+    with pytest.raises(KafkaException) as invalid:
+        results(admin.incremental_alter_configs([resource]))
+    assert invalid.value.args[0].code() == KafkaError.INVALID_CONFIG
+    results(admin.delete_topics([topic]))
+    assert topic not in admin.list_topics(timeout=10).topics
+
+
+def test_admin_records_and_offsets(bootstrap, topic, admin):
+    produce(bootstrap, [(topic, 0, None, b"%d" % index, None) for index in range(10)])
+    deleted = results(admin.delete_records([TopicPartition(topic, 0, 4)]))
+    assert [entry.low_watermark for entry in deleted.values()] == [4]
+    partition = TopicPartition(topic, 0)
+    earliest = results(admin.list_offsets({partition: OffsetSpec.earliest()}))
+    latest = results(admin.list_offsets({partition: OffsetSpec.latest()}))
+    assert [entry.offset for entry in earliest.values()] == [4]
+    assert [entry.offset for entry in latest.values()] == [10]
+    reader = consumer(bootstrap, topic + "-reader")
+    assert reader.get_watermark_offsets(partition, 10) == (4, 10)
+    assert [entry.offset for entry in reader.offsets_for_times([TopicPartition(topic, 0, 1)], 10)] == [4]
+    reader.close()
+
+
+def test_transactions_are_refused_clearly(bootstrap, name):
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": name})
+    with pytest.raises(KafkaException):
+        producer.init_transactions(10)
