@@ -4,7 +4,6 @@
 use bytes::Bytes;
 
 use super::{BatchBuilder, BatchProperties, Record};
-use crate::types::Uuid;
 
 /// What a control record says; the numbers are those in its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,23 +92,22 @@ pub fn end_transaction_marker(
     control_batch(properties, timestamp, kind, &value)
 }
 
-/// A batch that announces a leader of the metadata quorum: voters and those who voted for it, by node id and directory id
-/// (`LeaderChangeMessage` version 1).
+/// A batch that announces a leader of the metadata quorum: all voters and those who voted for it, by node id
+/// (`LeaderChangeMessage` version 0, which is what Kafka writes).
 pub fn leader_change_batch(
     base_offset: i64,
     leader_epoch: i32,
     timestamp: i64,
     leader_id: i32,
-    voters: &[(i32, Uuid)],
-    granting_voters: &[(i32, Uuid)],
+    voters: &[i32],
+    granting_voters: &[i32],
 ) -> Bytes {
-    let mut value = 1i16.to_be_bytes().to_vec();
+    let mut value = 0i16.to_be_bytes().to_vec();
     value.extend_from_slice(&leader_id.to_be_bytes());
     for list in [voters, granting_voters] {
         write_compact_length(&mut value, list.len());
-        for (id, directory) in list {
+        for id in list {
             value.extend_from_slice(&id.to_be_bytes());
-            value.extend_from_slice(directory.as_bytes());
             value.push(0);
         }
     }

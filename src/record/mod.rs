@@ -48,3 +48,10 @@ pub use validator::{
     DEFAULT_DECOMPRESSED_LIMIT, RecordProblem, ValidatedBatch, ValidationError, ValidationRules, check_produce_format,
     validate_produce,
 };
+
+#[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod validator_tests;
