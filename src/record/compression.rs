@@ -149,6 +149,11 @@ pub fn decompress(codec: CompressionType, compressed: &[u8], limit: usize) -> Re
     match codec {
         CompressionType::None if compressed.len() > limit => Err(RecordError::DecompressedTooLarge { limit }),
         CompressionType::None => Ok(compressed.to_vec()),
+        // No bytes are no stream, except for zstd: as in Java.
+        CompressionType::Gzip | CompressionType::Lz4 if compressed.is_empty() => {
+            Err(decompression_error(codec, &"the stream is empty"))
+        }
+        CompressionType::Zstd if compressed.is_empty() => Ok(Vec::new()),
         CompressionType::Gzip => read_bounded(codec, flate2::bufread::MultiGzDecoder::new(compressed), limit),
         CompressionType::Snappy => snappy::decompress(compressed, limit),
         CompressionType::Lz4 => decompress_lz4(compressed, limit),

@@ -11,6 +11,9 @@ pub enum RecordError {
     /// The framing is right and the content breaks a rule (`InvalidRecordException`).
     #[error("{0}")]
     Invalid(String),
+    /// A number is longer than its type allows (`IllegalArgumentException` in Kafka, which then answers UNKNOWN_SERVER_ERROR).
+    #[error("{0}")]
+    Unreadable(String),
     /// The attributes name a codec that does not exist (`IllegalArgumentException` in Kafka).
     #[error("Unknown compression type id: {0}")]
     UnknownCompression(i16),

@@ -135,7 +135,10 @@ pub(super) struct RecordFrame {
 pub(super) struct RecordShape {
     pub(super) offset: i64,
     pub(super) timestamp: i64,
-    pub(super) has_key: bool,
+    /// -1 for null.
+    pub(super) key_size: i32,
+    /// -1 for null.
+    pub(super) value_size: i32,
 }
 
 impl RecordFrame {
@@ -163,7 +166,13 @@ impl RecordFrame {
     #[inline]
     pub(super) fn shape(&self, cursor: &mut Cursor<'_>) -> Result<RecordShape, RecordError> {
         let parts = self.walk(cursor, |_, _, _| {})?;
-        Ok(RecordShape { offset: parts.offset, timestamp: parts.timestamp, has_key: parts.key.is_some() })
+        let size = |bytes: Option<&[u8]>| bytes.map_or(-1, |bytes| bytes.len() as i32);
+        Ok(RecordShape {
+            offset: parts.offset,
+            timestamp: parts.timestamp,
+            key_size: size(parts.key),
+            value_size: size(parts.value),
+        })
     }
 
     #[inline]

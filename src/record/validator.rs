@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::batch_header::{ATTRIBUTES_OFFSET, BATCH_HEADER_SIZE};
 use super::compression::decompress;
-use super::record_iterator::RecordFrame;
+use super::record_iterator::{RecordFrame, RecordShape};
 use super::varint::Cursor;
 use super::{
     BatchBuilder, BatchHeader, BatchIterator, BatchProperties, Compression, CompressionType, MAGIC_V2, RecordError,
@@ -115,6 +115,9 @@ pub enum ValidationError {
     /// `CORRUPT_MESSAGE`
     #[error("{0}")]
     CorruptMessage(String),
+    /// `CORRUPT_MESSAGE`, before the end of the first batch was found: the one such error whose text Kafka sends.
+    #[error("{0}")]
+    CorruptFraming(String),
     /// `INVALID_RECORD`
     #[error("{0}")]
     InvalidRecord(String),
@@ -154,10 +157,11 @@ impl ValidationError {
         }
     }
 
-    /// The error message of the answer; Kafka sends one only together with record errors.
+    /// The error message of the answer; Kafka sends one with record errors and broken framing, and else none.
     pub fn client_message(&self) -> Option<&str> {
         match self {
             Self::InvalidRecords { message, .. } | Self::InvalidTimestamps { message, .. } => Some(message),
+            Self::CorruptFraming(message) => Some(message),
             _ => None,
         }
     }
@@ -170,7 +174,9 @@ impl From<RecordError> for ValidationError {
             RecordError::Corrupt(_) => Self::CorruptMessage(message),
             RecordError::Invalid(_) => Self::InvalidRecord(message),
             RecordError::DecompressedTooLarge { .. } => Self::MessageTooLarge(message),
-            RecordError::UnknownCompression(_) | RecordError::Decompression { .. } => Self::Unexpected(message),
+            RecordError::UnknownCompression(_) | RecordError::Decompression { .. } | RecordError::Unreadable(_) => {
+                Self::Unexpected(message)
+            }
         }
     }
 }
@@ -180,7 +186,8 @@ impl From<RecordError> for ValidationError {
 /// behind it is not looked at. [`validate_produce`] makes them again, but for the version.
 pub fn check_produce_format(records: &[u8], api_version: i16) -> Result<&[u8], ValidationError> {
     let mut frames = BatchIterator::new(records);
-    let Some((magic, batch)) = frames.next_frame()? else {
+    let first = frames.next_frame().map_err(|error| ValidationError::CorruptFraming(error.to_string()))?;
+    let Some((magic, batch)) = first else {
         return Err(ValidationError::InvalidRecord(format!(
             "Produce requests with version {api_version} must have at least one record batch per partition"
         )));
@@ -230,12 +237,17 @@ pub fn validate_produce(
             decompressed = decompress(source, &body, rules.decompressed_limit)?;
             &decompressed
         };
-        let walk = walk_records(&header, payload, rules, now_ms)?;
+        let walk = walk_records(&header, source, payload, rules, now_ms)?;
         max_timestamp = walk.max_timestamp;
-        let gaps = source != CompressionType::None && !walk.consecutive;
-        if target.is_some() || gaps {
-            let compression = rules.compression.unwrap_or_else(|| source.into());
+        if let Some(compression) = target {
             return rebuild(&header, payload, compression, rules, now_ms);
+        }
+        if source != CompressionType::None && !walk.consecutive {
+            // Kafka sets out to rebuild the batch, having skipped keys and values, and fails with UnsupportedOperationException.
+            // In uncompressed batches it takes the offsets as they are.
+            return Err(ValidationError::Unexpected(
+                "the offsets in a compressed batch are not consecutive".to_owned(),
+            ));
         }
     }
     if rules.timestamp_type == TimestampType::LogAppendTime {
@@ -298,11 +310,10 @@ fn opens_compressed(header: &BatchHeader, rules: &ValidationRules, now_ms: i64) 
     rules.strict || rules.compacted || checks_timestamps || header.timestamp_type() == TimestampType::LogAppendTime
 }
 
+/// Wraps at the ends of the range, as Java does: a time before all others is refused as a time after all others.
 fn is_out_of_range(timestamp: i64, rules: &ValidationRules, now_ms: i64) -> bool {
-    // Kafka subtracts in 64 bits; saturation keeps far timestamps out of range where Java would wrap them into it.
-    timestamp != NO_TIMESTAMP
-        && (now_ms.saturating_sub(timestamp) > rules.before_max_ms
-            || timestamp.saturating_sub(now_ms) > rules.after_max_ms)
+    let age = now_ms.wrapping_sub(timestamp);
+    timestamp != NO_TIMESTAMP && (age > rules.before_max_ms || age.wrapping_neg() > rules.after_max_ms)
 }
 
 struct Walk {
@@ -314,6 +325,7 @@ struct Walk {
 /// Steps over every record (`LogValidator.validateRecord`); collects all refusals, which are rare.
 fn walk_records(
     header: &BatchHeader,
+    source: CompressionType,
     payload: &[u8],
     rules: &ValidationRules,
     now_ms: i64,
@@ -322,13 +334,14 @@ fn walk_records(
     let mut cursor = Cursor::new(payload);
     let mut walk = Walk { max_timestamp: NO_TIMESTAMP, consecutive: true };
     let mut problems = Problems::default();
+    let in_place = source != CompressionType::None && rules.compression.is_none_or(|target| target.codec == source);
     let client_sets_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
     for index in 0..header.record_count {
         let record = frame.shape(&mut cursor)?;
-        if rules.compacted && !record.has_key {
+        if rules.compacted && record.key_size < 0 {
             problems.add(index, false, || {
                 format!(
-                    "Compacted topic cannot accept message without key in topic partition {}.",
+                    "Compacted topic cannot accept message without key in topic partition {}",
                     rules.topic_partition
                 )
             });
@@ -339,8 +352,8 @@ fn walk_records(
         } else if client_sets_append_time {
             problems.add(index, true, || {
                 format!(
-                    "Invalid timestamp type in message at offset {}. Producer should not set timestamp type to LogAppendTime.",
-                    record.offset
+                    "Invalid timestamp type in message {}. Producer should not set timestamp type to LogAppendTime.",
+                    describe(&record, in_place)
                 )
             });
         }
@@ -353,6 +366,15 @@ fn walk_records(
         ));
     }
     problems.into_result().map(|()| walk)
+}
+
+/// A record as Kafka prints it; it has two classes of records, which print a null key differently.
+fn describe(record: &RecordShape, in_place: bool) -> String {
+    let (class, key, value) = match in_place {
+        true => ("PartialDefaultRecord", record.key_size, record.value_size),
+        false => ("DefaultRecord", record.key_size.max(0), record.value_size.max(0)),
+    };
+    format!("{class}(offset={}, timestamp={}, key={key} bytes, value={value} bytes)", record.offset, record.timestamp)
 }
 
 fn out_of_range_message(timestamp: i64, offset: i64, rules: &ValidationRules, now_ms: i64) -> String {

@@ -84,7 +84,7 @@ impl<'a> Cursor<'a> {
                 return Ok(unzigzag(value));
             }
         }
-        Err(RecordError::Invalid("Varint is too long, the most significant bit in the 5th byte is set".to_owned()))
+        Err(RecordError::Unreadable("Varint is too long, the most significant bit in the 5th byte is set".to_owned()))
     }
 
     /// A varlong of at most 10 bytes.
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
-        Err(RecordError::Invalid("Varlong is too long, most significant bit in the 10th byte is set".to_owned()))
+        Err(RecordError::Unreadable("Varlong is too long, most significant bit in the 10th byte is set".to_owned()))
     }
 }
 
