@@ -10,3 +10,4 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod types;
+pub mod wire;

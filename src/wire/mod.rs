@@ -1,0 +1,26 @@
+//! Bytes to messages and back: frames, headers, bodies, and the record schemas that the codec crate lacks.
+//!
+//! Contract:
+//! - Nothing read from the network reaches the codec crate's decoders but through `guard`: a length that lies must never
+//!   make them reserve memory.
+//! - What a decoded request holds are slices of its frame: whoever keeps a string longer than the request keeps `owned` ones.
+//! - Answers are encoded into buffers of exactly their size.
+//! - Records of internal topics are Kafka's to the byte (golden tests against Kafka's own classes).
+
+pub mod api_keys;
+pub mod consumer_protocol;
+mod error;
+mod frame;
+mod guard;
+mod header;
+mod message;
+pub mod records;
+mod response;
+mod text;
+
+pub use error::WireError;
+pub use frame::{FRAME_LENGTH_MIN, FRAME_LENGTH_SIZE, FrameLimits};
+pub use guard::{decode_guarded, decode_request};
+pub use header::{RequestHeader, peek_api};
+pub use response::{encode_message, encode_response, put_response_header, response_header_size, start_response};
+pub use text::{owned, owned_option, str_bytes};
