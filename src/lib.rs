@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod config;
 pub mod coordinator;
 pub mod env;
 pub mod metadata;

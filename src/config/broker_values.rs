@@ -1,0 +1,183 @@
+//! The values of the broker configurations, typed.
+
+use super::definition::ConfigValue;
+use super::state::Layers;
+
+/// A type that a configuration's value is read into.
+pub(super) trait FromValue: Sized {
+    /// Reads a value whose definition has accepted it; the meta-test proves that every row has the right type.
+    fn from_value(value: ConfigValue) -> Self;
+}
+
+impl FromValue for bool {
+    fn from_value(value: ConfigValue) -> Self {
+        matches!(value, ConfigValue::Boolean(true))
+    }
+}
+
+impl FromValue for i64 {
+    fn from_value(value: ConfigValue) -> Self {
+        match value {
+            ConfigValue::Integer(value) => value,
+            _ => 0,
+        }
+    }
+}
+
+impl FromValue for i32 {
+    fn from_value(value: ConfigValue) -> Self {
+        i32::try_from(i64::from_value(value)).unwrap_or(i32::MAX)
+    }
+}
+
+impl FromValue for i16 {
+    fn from_value(value: ConfigValue) -> Self {
+        i16::try_from(i64::from_value(value)).unwrap_or(i16::MAX)
+    }
+}
+
+impl FromValue for f64 {
+    fn from_value(value: ConfigValue) -> Self {
+        match value {
+            ConfigValue::Double(value) => value,
+            _ => 0.0,
+        }
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: ConfigValue) -> Self {
+        value.text().unwrap_or_default()
+    }
+}
+
+impl FromValue for Vec<String> {
+    fn from_value(value: ConfigValue) -> Self {
+        match value {
+            ConfigValue::List(values) => values,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: ConfigValue) -> Self {
+        (value != ConfigValue::Null).then(|| T::from_value(value))
+    }
+}
+
+macro_rules! broker_values {
+    ($($(#[$documentation:meta])* $field:ident: $type:ty = $name:literal;)*) => {
+        /// Every value that a room reads by itself; what is only a topic's default is read by `LogConfig`.
+        #[derive(Clone, Debug)]
+        pub(super) struct BrokerValues {
+            $(pub(super) $field: $type,)*
+        }
+
+        impl BrokerValues {
+            /// Kafka's names of the fields.
+            #[cfg(test)]
+            pub(super) const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            pub(super) fn read(layers: &Layers) -> Self {
+                Self { $($field: FromValue::from_value(layers.value($name)),)* }
+            }
+        }
+
+        impl super::BrokerConfig {
+            $(
+                $(#[$documentation])*
+                pub fn $field(&self) -> $type {
+                    Clone::clone(&self.state().values.$field)
+                }
+            )*
+        }
+    };
+}
+
+broker_values! {
+    /// `auto.create.topics.enable`: whether a client that asks for a topic which does not exist creates it.
+    auto_create_topics_enable: bool = "auto.create.topics.enable";
+    /// `broker.rack`: the rack that the broker reports of itself.
+    broker_rack: Option<String> = "broker.rack";
+    /// `connections.max.idle.ms`: milliseconds after which a connection without traffic is closed.
+    connections_max_idle_ms: i64 = "connections.max.idle.ms";
+    /// `default.replication.factor`: replicas of a topic that is created without a number; never more than there are brokers.
+    default_replication_factor: i32 = "default.replication.factor";
+    /// `delete.topic.enable`: whether topics can be deleted.
+    delete_topic_enable: bool = "delete.topic.enable";
+    /// `fetch.max.bytes`: the largest answer to a fetch request in bytes; one whole batch is always sent.
+    fetch_max_bytes: i32 = "fetch.max.bytes";
+    /// `group.initial.rebalance.delay.ms`: milliseconds that the first rebalance of an empty group waits for more members.
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms";
+    /// `group.max.session.timeout.ms`: the longest session timeout, in milliseconds, that a member may ask for.
+    group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms";
+    /// `group.max.size`: members that one group may have.
+    group_max_size: i32 = "group.max.size";
+    /// `group.min.session.timeout.ms`: the shortest session timeout, in milliseconds, that a member may ask for.
+    group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms";
+    /// `inter.broker.listener.name`: the listener between brokers. One broker uses it for nothing; it must name a listener that exists.
+    inter_broker_listener_name: Option<String> = "inter.broker.listener.name";
+    /// `log.flush.offset.checkpoint.interval.ms`: milliseconds between writings of the recovery points.
+    log_flush_offset_checkpoint_interval_ms: i32 = "log.flush.offset.checkpoint.interval.ms";
+    /// `log.flush.scheduler.interval.ms`: milliseconds between looks for logs that `flush.ms` wants on the disk.
+    log_flush_scheduler_interval_ms: i64 = "log.flush.scheduler.interval.ms";
+    /// `log.flush.start.offset.checkpoint.interval.ms`: milliseconds between writings of the logs' start offsets.
+    log_flush_start_offset_checkpoint_interval_ms: i32 = "log.flush.start.offset.checkpoint.interval.ms";
+    /// `log.retention.check.interval.ms`: milliseconds between looks for segments that retention deletes.
+    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms";
+    /// `max.connection.creation.rate`: connections that are accepted in one second.
+    max_connection_creation_rate: i32 = "max.connection.creation.rate";
+    /// `max.connections`: connections that may be open.
+    max_connections: i32 = "max.connections";
+    /// `max.connections.per.ip`: connections that may be open from one address.
+    max_connections_per_ip: i32 = "max.connections.per.ip";
+    /// `max.incremental.fetch.session.cache.slots`: incremental fetch sessions that are remembered.
+    max_incremental_fetch_session_cache_slots: i32 = "max.incremental.fetch.session.cache.slots";
+    /// `max.request.partition.size.limit`: partitions in one answer to DescribeTopicPartitions.
+    max_request_partition_size_limit: i32 = "max.request.partition.size.limit";
+    /// `metadata.log.dir`: the directory of the metadata log; without it the first data directory.
+    metadata_log_dir: Option<String> = "metadata.log.dir";
+    /// `metadata.log.max.record.bytes.between.snapshots`: bytes of metadata records after which a snapshot is written.
+    metadata_log_max_record_bytes_between_snapshots: i64 = "metadata.log.max.record.bytes.between.snapshots";
+    /// `metadata.log.max.snapshot.interval.ms`: the longest time, in milliseconds, without a snapshot while there are new metadata records; 0 for no limit.
+    metadata_log_max_snapshot_interval_ms: i64 = "metadata.log.max.snapshot.interval.ms";
+    /// `metadata.log.segment.bytes`: the size in bytes at which a segment of the metadata log is closed.
+    metadata_log_segment_bytes: i32 = "metadata.log.segment.bytes";
+    /// `metadata.log.segment.ms`: milliseconds after which a segment of the metadata log is closed.
+    metadata_log_segment_ms: i64 = "metadata.log.segment.ms";
+    /// `metadata.max.retention.bytes`: bytes of metadata log and snapshots before old ones are deleted.
+    metadata_max_retention_bytes: i64 = "metadata.max.retention.bytes";
+    /// `metadata.max.retention.ms`: milliseconds before old metadata log segments and snapshots are deleted.
+    metadata_max_retention_ms: i64 = "metadata.max.retention.ms";
+    /// `node.id`: the number of this broker.
+    node_id: i32 = "node.id";
+    /// `num.partitions`: partitions of a topic that is created without a number.
+    num_partitions: i32 = "num.partitions";
+    /// `num.recovery.threads.per.data.dir`: threads of each data directory that recover logs at the start.
+    num_recovery_threads_per_data_dir: i32 = "num.recovery.threads.per.data.dir";
+    /// `offset.metadata.max.bytes`: the longest text that a consumer may commit beside an offset.
+    offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes";
+    /// `offsets.retention.check.interval.ms`: milliseconds between looks for expired offsets.
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms";
+    /// `offsets.topic.num.partitions`: partitions of `__consumer_offsets` when it is created.
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions";
+    /// `offsets.topic.replication.factor`: replicas of `__consumer_offsets` when it is created; never more than there are brokers.
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor";
+    /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created.
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes";
+    /// `producer.id.expiration.check.interval.ms`: milliseconds between looks for producers that are no longer remembered.
+    producer_id_expiration_check_interval_ms: i32 = "producer.id.expiration.check.interval.ms";
+    /// `producer.id.expiration.ms`: milliseconds that a partition remembers an idempotent producer after its last write.
+    producer_id_expiration_ms: i32 = "producer.id.expiration.ms";
+    /// `replica.high.watermark.checkpoint.interval.ms`: milliseconds between writings of the high watermarks.
+    replica_high_watermark_checkpoint_interval_ms: i64 = "replica.high.watermark.checkpoint.interval.ms";
+    /// `socket.listen.backlog.size`: connections that the system keeps waiting to be accepted.
+    socket_listen_backlog_size: i32 = "socket.listen.backlog.size";
+    /// `socket.receive.buffer.bytes`: the receive buffer of a socket in bytes; -1 leaves it to the system.
+    socket_receive_buffer_bytes: i32 = "socket.receive.buffer.bytes";
+    /// `socket.request.max.bytes`: the largest request in bytes.
+    socket_request_max_bytes: i32 = "socket.request.max.bytes";
+    /// `socket.send.buffer.bytes`: the send buffer of a socket in bytes; -1 leaves it to the system.
+    socket_send_buffer_bytes: i32 = "socket.send.buffer.bytes";
+}

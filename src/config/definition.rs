@@ -1,0 +1,309 @@
+//! One configuration: its type, default, validator and documentation (`ConfigDef.ConfigKey`).
+
+use super::ConfigError;
+
+/// The type of a configuration's value (`ConfigDef.Type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigType {
+    /// `true` or `false`, in any case.
+    Boolean,
+    /// Text.
+    String,
+    /// 32 bits, signed.
+    Int,
+    /// 16 bits, signed.
+    Short,
+    /// 64 bits, signed.
+    Long,
+    /// A floating point number.
+    Double,
+    /// Texts between commas.
+    List,
+}
+
+impl ConfigType {
+    /// The number of the type in DescribeConfigs responses (`ConfigResponse.ConfigType`).
+    pub fn id(self) -> i8 {
+        match self {
+            Self::Boolean => 1,
+            Self::String => 2,
+            Self::Int => 3,
+            Self::Short => 4,
+            Self::Long => 5,
+            Self::Double => 6,
+            Self::List => 7,
+        }
+    }
+
+    /// Kafka's name of the type, as its messages print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "BOOLEAN",
+            Self::String => "STRING",
+            Self::Int => "INT",
+            Self::Short => "SHORT",
+            Self::Long => "LONG",
+            Self::Double => "DOUBLE",
+            Self::List => "LIST",
+        }
+    }
+}
+
+/// When a broker configuration may change (`DynamicBrokerConfig.dynamicConfigUpdateModes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateMode {
+    /// Only by a restart.
+    ReadOnly,
+    /// While the broker runs, for one broker.
+    PerBroker,
+    /// While the broker runs, for one broker or for the whole cluster.
+    ClusterWide,
+}
+
+impl UpdateMode {
+    /// Kafka's name of the mode.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::PerBroker => "per-broker",
+            Self::ClusterWide => "cluster-wide",
+        }
+    }
+}
+
+/// What a value must satisfy beyond its type (`ConfigDef.Validator`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Validator {
+    /// Nothing.
+    Any,
+    /// A number not below the bound.
+    AtLeast(i64),
+    /// A number between the bounds, both included.
+    Between(i64, i64),
+    /// A fraction between 0 and 1, both included.
+    Fraction,
+    /// A gzip level: 1 to 9, or -1 for the library's own.
+    GzipLevel,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A list of these words, none twice; empty where the flag says so.
+    ListOf(&'static [&'static str], bool),
+    /// A list without duplicates; empty where the flag says so.
+    Distinct(bool),
+    /// `partition:broker` pairs, or `*` (`ThrottledReplicaListValidator`).
+    ThrottledReplicas,
+}
+
+/// A value that its definition has accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConfigValue {
+    /// No value.
+    Null,
+    /// Of [`ConfigType::Boolean`].
+    Boolean(bool),
+    /// Of [`ConfigType::Int`], [`ConfigType::Short`] and [`ConfigType::Long`].
+    Integer(i64),
+    /// Of [`ConfigType::Double`].
+    Double(f64),
+    /// Of [`ConfigType::String`].
+    Text(String),
+    /// Of [`ConfigType::List`].
+    List(Vec<String>),
+}
+
+impl ConfigValue {
+    /// The value as DescribeConfigs prints it (`ConfigDef.convertToString`); `None` for no value.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Null => None,
+            Self::Boolean(value) => Some(value.to_string()),
+            Self::Integer(value) => Some(value.to_string()),
+            Self::Double(value) => Some(java_double(*value)),
+            Self::Text(value) => Some(value.clone()),
+            Self::List(values) => Some(values.join(",")),
+        }
+    }
+}
+
+/// A number as Java's `Double.toString` prints it, in the range that configurations use.
+fn java_double(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:E}");
+    match text.split_once('E') {
+        Some((mantissa, exponent)) if !mantissa.contains('.') => format!("{mantissa}.0E{exponent}"),
+        _ => text,
+    }
+}
+
+/// The unit in which a broker configuration gives what a topic configuration wants in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynonymUnit {
+    /// The same unit.
+    Same,
+    /// Minutes.
+    Minutes,
+    /// Hours.
+    Hours,
+}
+
+impl SynonymUnit {
+    /// Milliseconds of one unit; 1 where there is nothing to convert.
+    pub fn factor(self) -> i64 {
+        match self {
+            Self::Same => 1,
+            Self::Minutes => 60 * 1000,
+            Self::Hours => 60 * 60 * 1000,
+        }
+    }
+}
+
+/// A broker configuration that gives a topic configuration its default (`ServerTopicConfigSynonyms`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerSynonym {
+    /// Name of the broker configuration.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: SynonymUnit,
+}
+
+/// One configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConfigDefinition {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The type of its values.
+    pub kind: ConfigType,
+    /// The default as text; `None` when there is no value unless one is given.
+    pub default: Option<&'static str>,
+    /// What a value must satisfy.
+    pub validator: Validator,
+    /// When it may change; topic configurations are always [`UpdateMode::ClusterWide`].
+    pub update_mode: UpdateMode,
+    /// What it does.
+    pub documentation: &'static str,
+    /// Of a topic configuration: the broker configurations that give its default, the first that has a value wins.
+    pub synonyms: &'static [BrokerSynonym],
+}
+
+impl ConfigDefinition {
+    /// Reads a value and checks it.
+    ///
+    /// # Errors
+    /// [`ConfigError::InvalidValue`] in Kafka's words.
+    pub fn parse(&self, text: &str) -> Result<ConfigValue, ConfigError> {
+        let value = self.parse_type(text.trim())?;
+        self.check(&value)?;
+        Ok(value)
+    }
+
+    /// The default, read; the meta-test proves that every default can be.
+    pub fn default_value(&self) -> ConfigValue {
+        self.default.and_then(|text| self.parse(text).ok()).unwrap_or(ConfigValue::Null)
+    }
+
+    /// `ConfigDef.parseType`.
+    fn parse_type(&self, text: &str) -> Result<ConfigValue, ConfigError> {
+        let refuse = |reason: String| ConfigError::invalid_value(self.name, text, reason);
+        let not_a_number = || refuse(format!("Not a number of type {}", self.kind.name()));
+        match self.kind {
+            ConfigType::Boolean if text.eq_ignore_ascii_case("true") => Ok(ConfigValue::Boolean(true)),
+            ConfigType::Boolean if text.eq_ignore_ascii_case("false") => Ok(ConfigValue::Boolean(false)),
+            ConfigType::Boolean => Err(refuse("Expected value to be either true or false".to_owned())),
+            ConfigType::Int => {
+                text.parse::<i32>().map(|value| ConfigValue::Integer(value.into())).map_err(|_| not_a_number())
+            }
+            ConfigType::Short => {
+                text.parse::<i16>().map(|value| ConfigValue::Integer(value.into())).map_err(|_| not_a_number())
+            }
+            ConfigType::Long => text.parse::<i64>().map(ConfigValue::Integer).map_err(|_| not_a_number()),
+            ConfigType::Double => text.parse::<f64>().map(ConfigValue::Double).map_err(|_| not_a_number()),
+            ConfigType::String => Ok(ConfigValue::Text(text.to_owned())),
+            ConfigType::List => Ok(ConfigValue::List(split_list(text))),
+        }
+    }
+
+    fn check(&self, value: &ConfigValue) -> Result<(), ConfigError> {
+        let text = || value.text().unwrap_or_else(|| "null".to_owned());
+        let refuse = |reason: String| Err(ConfigError::invalid_value(self.name, &text(), reason));
+        match (self.validator, value) {
+            (Validator::AtLeast(least), ConfigValue::Integer(number)) if *number < least => {
+                refuse(format!("Value must be at least {least}"))
+            }
+            (Validator::Between(least, _), ConfigValue::Integer(number)) if *number < least => {
+                refuse(format!("Value must be at least {least}"))
+            }
+            (Validator::Between(_, most), ConfigValue::Integer(number)) if *number > most => {
+                refuse(format!("Value must be no more than {most}"))
+            }
+            (Validator::Fraction, ConfigValue::Double(number)) if *number < 0.0 || number.is_nan() => {
+                refuse("Value must be at least 0".to_owned())
+            }
+            (Validator::Fraction, ConfigValue::Double(number)) if *number > 1.0 => {
+                refuse("Value must be no more than 1".to_owned())
+            }
+            (Validator::GzipLevel, ConfigValue::Integer(number)) if *number != -1 && !(1..=9).contains(number) => {
+                refuse("Value must be between 1 and 9 or equal to -1".to_owned())
+            }
+            (Validator::OneOf(words), ConfigValue::Text(word)) if !words.contains(&word.as_str()) => {
+                refuse(format!("String must be one of: {}", words.join(", ")))
+            }
+            (Validator::ListOf(words, may_be_empty), ConfigValue::List(items)) => {
+                self.check_distinct(items, may_be_empty)?;
+                match items.iter().find(|item| !words.contains(&item.as_str())) {
+                    Some(item) => Err(ConfigError::invalid_value(
+                        self.name,
+                        item,
+                        format!("String must be one of: {}", words.join(", ")),
+                    )),
+                    None => Ok(()),
+                }
+            }
+            (Validator::Distinct(may_be_empty), ConfigValue::List(items)) => self.check_distinct(items, may_be_empty),
+            (Validator::ThrottledReplicas, ConfigValue::List(items)) if !are_throttled_replicas(items) => refuse(
+                "must be the literal '*' or a list of replicas in the following format: \
+                     [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// `ConfigDef.ValidList`: no value twice, no empty value, and at least one where the list must not be empty.
+    fn check_distinct(&self, items: &[String], may_be_empty: bool) -> Result<(), ConfigError> {
+        if items.is_empty() && !may_be_empty {
+            let reason =
+                format!("Configuration '{}' must not be empty. Valid values include: any non-empty value", self.name);
+            return Err(ConfigError::Invalid(reason));
+        }
+        for (position, item) in items.iter().enumerate() {
+            if item.is_empty() {
+                let reason = format!("Configuration '{}' values must not be empty.", self.name);
+                return Err(ConfigError::Invalid(reason));
+            }
+            if items[..position].contains(item) {
+                let reason = format!("Configuration '{}' values must not be duplicated.", self.name);
+                return Err(ConfigError::Invalid(reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The items of a list value; none for an empty text.
+pub(super) fn split_list(text: &str) -> Vec<String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(',').map(|item| item.trim().to_owned()).collect()
+}
+
+fn are_throttled_replicas(items: &[String]) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    items == ["*"]
+        || items
+            .iter()
+            .all(|item| item.split_once(':').is_some_and(|(left, right)| is_number(left) && is_number(right)))
+}
