@@ -7,7 +7,6 @@ pub mod coordinator;
 pub mod env;
 pub mod metadata;
 pub mod record;
-pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ use crate::types::{NO_TIMESTAMP, Uuid};
 
 /// The leader of a partition that has none (`LeaderConstants.NO_LEADER`).
 pub const NO_LEADER: i32 = -1;
-/// The partition count of Kafka's producer id blocks (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
+/// How many ids a block of producer ids has (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
 pub const PRODUCER_ID_BLOCK_SIZE: i32 = 1000;
 
 /// Broker ids of one partition; inline up to four.
@@ -65,6 +65,14 @@ impl FeaturesImage {
     /// The finalized level of a feature; 0 when it is not finalized.
     pub fn level(&self, name: &str) -> i16 {
         self.finalized.get(name).copied().unwrap_or(0)
+    }
+
+    pub(super) fn set(&mut self, name: String, level: i16) {
+        if level == 0 {
+            self.finalized.remove(&name);
+        } else {
+            self.finalized.insert(name, level);
+        }
     }
 }
 
@@ -372,11 +380,37 @@ impl ConfigurationsImage {
     pub fn topic(&self, name: &str) -> Arc<BTreeMap<String, String>> {
         self.resource(ConfigResourceType::Topic, name)
     }
+
+    pub(super) fn set(&mut self, resource: &ConfigResource, name: &str, value: Option<&str>) {
+        let entry = self.resources.entry(resource.clone()).or_default();
+        let entries = Arc::make_mut(entry);
+        match value {
+            Some(value) => entries.insert(name.to_owned(), value.to_owned()),
+            None => entries.remove(name),
+        };
+        if entries.is_empty() {
+            self.resources.remove(resource);
+        }
+    }
+
+    pub(super) fn remove(&mut self, resource: &ConfigResource) {
+        self.resources.remove(resource);
+    }
 }
 
 /// The producer ids that were given out (`ProducerIdsImage`).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProducerIdsImage {
     /// The first producer id of the next block.
     pub next_producer_id: i64,
+    /// The broker that got the last block; -1 when none was given out.
+    pub broker_id: i32,
+    /// That broker's epoch.
+    pub broker_epoch: i64,
+}
+
+impl Default for ProducerIdsImage {
+    fn default() -> Self {
+        Self { next_producer_id: 0, broker_id: -1, broker_epoch: -1 }
+    }
 }

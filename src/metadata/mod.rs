@@ -6,11 +6,25 @@
 //! [`MetadataPublisher`], and only then the command answers. Replay is the only way state changes, live and at start.
 //! Commands run one at a time. Leader epochs, partition epochs and broker epochs never go back; topic ids are stable.
 
+mod api_error;
+mod batches;
+mod controller;
 mod delta;
 mod error;
 mod image;
+mod log;
 mod publisher;
+mod records;
+mod replay;
+mod snapshot;
+mod topic_name;
 
+pub use api_error::ApiError;
+pub use controller::{
+    BrokerRegistrationData, ConfigurationSchema, Controller, ControllerOptions, EffectiveConfig, InternalTopic,
+    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, ProducerIdsBlock, check_own_node_id,
+    create_topics_failure, elect_leaders_failure, supported_features,
+};
 pub use delta::{LocalPartition, LocalReplicaChanges, MetadataDelta, TopicDelta};
 pub use error::MetadataError;
 pub use image::{
@@ -18,4 +32,6 @@ pub use image::{
     FeaturesImage, LeaderRecoveryState, MetadataImage, NO_LEADER, PRODUCER_ID_BLOCK_SIZE, PartitionRegistration,
     ProducerIdsImage, Provenance, SupportedFeature, TopicImage, TopicsImage,
 };
+pub use log::{BatchVisitor, MetadataLog};
 pub use publisher::MetadataPublisher;
+pub use topic_name::{MAX_TOPIC_NAME_LENGTH, validate_topic_name};

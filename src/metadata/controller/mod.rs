@@ -1,0 +1,264 @@
+//! The controller: one command at a time decides from the image, its records are made durable and replayed, the new
+//! image is published, and only then the command answers (`QuorumController`).
+
+mod cluster_control;
+mod command_queue;
+mod configuration_control;
+mod configuration_schema;
+mod control;
+mod feature_control;
+mod partition_change;
+mod placement;
+mod producer_ids_control;
+mod replication_control;
+mod state;
+mod topic_creation;
+
+pub use cluster_control::BrokerRegistrationData;
+pub use configuration_control::check_own_node_id;
+pub use configuration_schema::{ConfigurationSchema, EffectiveConfig, InternalTopic};
+pub use feature_control::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, supported_features};
+pub(super) use partition_change::PartitionChange;
+pub use producer_ids_control::ProducerIdsBlock;
+pub use replication_control::elect_leaders_failure;
+pub use topic_creation::create_topics_failure;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersRequest, ElectLeadersResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use parking_lot::Mutex;
+
+use super::api_error::ApiError;
+use super::error::MetadataError;
+use super::image::MetadataImage;
+use super::log::MetadataLog;
+use super::publisher::MetadataPublisher;
+use crate::env::{BoxFuture, Env};
+use command_queue::CommandQueue;
+use control::{ControlContext, ControlResult};
+use state::State;
+
+/// How the controller is opened.
+#[derive(Clone, Debug)]
+pub struct ControllerOptions {
+    /// This node.
+    pub node_id: i32,
+    /// The directory of the metadata log: `__cluster_metadata-0` in the first log directory (`metadata.log.dir`).
+    pub directory: PathBuf,
+    /// A snapshot is written once the log has grown by this many bytes since the last one, and by as many as that one
+    /// had (`metadata.log.max.record.bytes.between.snapshots`).
+    pub snapshot_bytes: u64,
+}
+
+/// The metadata of the cluster: reads come from the image, commands run one at a time.
+pub struct Controller {
+    env: Env,
+    node_id: i32,
+    schema: Arc<dyn ConfigurationSchema>,
+    image: ArcSwap<MetadataImage>,
+    state: Mutex<State>,
+    queue: Arc<CommandQueue>,
+}
+
+impl Controller {
+    /// Reads the newest valid snapshot and the log after it, and writes the first records of a new cluster. The broker
+    /// then calls [`Self::register_broker`] and [`Self::unfence_broker`] before it subscribes anyone, so that they see
+    /// the leader epochs of this life only.
+    pub fn open(
+        env: Env,
+        options: ControllerOptions,
+        log: Box<dyn MetadataLog>,
+        schema: Arc<dyn ConfigurationSchema>,
+    ) -> Result<Arc<Self>, MetadataError> {
+        let (state, image) = State::load(&env, &options, log)?;
+        let queue = CommandQueue::new(env.spawn.clone());
+        let controller = Arc::new(Self {
+            env,
+            node_id: options.node_id,
+            schema,
+            image: ArcSwap::new(Arc::new(image)),
+            state: Mutex::new(state),
+            queue,
+        });
+        controller.start()?;
+        Ok(controller)
+    }
+
+    /// Announces the new leader of the metadata log, and a new cluster's first records.
+    fn start(&self) -> Result<(), MetadataError> {
+        let mut state = self.state.lock();
+        state.append_leader_change(self.env.clock.wall_millis(), self.node_id)?;
+        if self.image.load().features.finalized().is_empty() {
+            self.commit(&mut state, feature_control::bootstrap_records())?;
+        }
+        Ok(())
+    }
+
+    /// The metadata now. Keep it for a whole request.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.load_full()
+    }
+
+    /// Adds someone who hears of every new image, first of the present one as a delta from nothing.
+    pub fn subscribe(&self, publisher: Arc<dyn MetadataPublisher>) {
+        let mut state = self.state.lock();
+        state.subscribe(publisher, &self.image.load_full());
+    }
+
+    /// Runs `decide` alone, and what it decided.
+    fn run<R>(&self, decide: impl FnOnce(&ControlContext<'_>, i64) -> ControlResult<R>) -> Result<R, MetadataError> {
+        let mut state = self.state.lock();
+        let image = self.image.load_full();
+        let context =
+            ControlContext { image: &image, random: &*self.env.random, schema: &*self.schema, node_id: self.node_id };
+        let ControlResult { response, records } = decide(&context, state.end_offset());
+        if !records.is_empty() {
+            self.commit(&mut state, records)?;
+        }
+        Ok(response)
+    }
+
+    /// Appends, replays, publishes. The image is visible to requests only after every publisher has it, so that nobody
+    /// is sent to a leader that does not serve yet.
+    fn commit(&self, state: &mut State, records: Vec<super::records::MetadataRecord>) -> Result<(), MetadataError> {
+        let image = self.image.load_full();
+        let next = state.commit(&image, &records, self.env.clock.wall_millis())?;
+        self.image.store(next.clone());
+        state.snapshot_if_due(&next, self.env.clock.wall_millis());
+        Ok(())
+    }
+
+    /// Runs a command off the caller's thread. Commands run in the order in which they were submitted.
+    ///
+    /// `timeout`: how long it may wait for its turn; the error is then [`MetadataError::TimedOut`].
+    pub fn submit<R: Send + 'static>(
+        self: &Arc<Self>,
+        timeout: Option<Duration>,
+        command: impl FnOnce(&Self) -> Result<R, MetadataError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<R, MetadataError>> {
+        let controller = self.clone();
+        let clock = self.env.clock.clone();
+        let deadline = timeout.map(|timeout| clock.monotonic() + timeout);
+        self.queue.submit(move || {
+            if deadline.is_some_and(|deadline| clock.monotonic() > deadline) {
+                return Err(MetadataError::TimedOut);
+            }
+            command(&controller)
+        })
+    }
+
+    /// Registers this process as a broker; its epoch, which rises with every registration.
+    pub fn register_broker(
+        &self,
+        registration: &BrokerRegistrationData,
+    ) -> Result<Result<i64, ApiError>, MetadataError> {
+        self.run(|context, next_offset| cluster_control::register_broker(context, registration, next_offset))
+    }
+
+    /// Lets a registered broker lead its partitions and be seen by clients.
+    pub fn unfence_broker(&self, broker_id: i32, broker_epoch: i64) -> Result<Result<(), ApiError>, MetadataError> {
+        self.run(|context, _| cluster_control::unfence_broker(context, broker_id, broker_epoch))
+    }
+
+    /// CreateTopics.
+    pub fn create_topics(&self, request: &CreateTopicsRequest) -> Result<CreateTopicsResponse, MetadataError> {
+        self.run(|context, _| topic_creation::create_topics(context, request))
+    }
+
+    /// Creates the topics that do not exist, as `DefaultAutoTopicCreationManager` would: internal ones with their own
+    /// configurations, their replication factor lowered to the live brokers; others with the broker's defaults. Topics
+    /// that exist are not in the answer.
+    pub fn auto_create_topics(&self, names: &[&str]) -> Result<CreateTopicsResponse, MetadataError> {
+        self.run(|context, _| {
+            let missing = names.iter().filter(|name| context.image.topics.topic(name).is_none());
+            let topics = missing.map(|name| automatic_topic(context, name)).collect();
+            topic_creation::create_topics(context, &CreateTopicsRequest::default().with_topics(topics))
+        })
+    }
+
+    /// DeleteTopics, in a version of it: it decides on the error when deletion is disabled.
+    pub fn delete_topics(
+        &self,
+        request: &DeleteTopicsRequest,
+        api_version: i16,
+    ) -> Result<DeleteTopicsResponse, MetadataError> {
+        self.run(|context, _| replication_control::delete_topics(context, request, api_version))
+    }
+
+    /// CreatePartitions.
+    pub fn create_partitions(
+        &self,
+        request: &CreatePartitionsRequest,
+    ) -> Result<CreatePartitionsResponse, MetadataError> {
+        self.run(|context, _| topic_creation::create_partitions(context, request))
+    }
+
+    /// ElectLeaders.
+    pub fn elect_leaders(&self, request: &ElectLeadersRequest) -> Result<ElectLeadersResponse, MetadataError> {
+        self.run(|context, _| replication_control::elect_leaders(context, request))
+    }
+
+    /// ListPartitionReassignments; reads the image only.
+    pub fn list_partition_reassignments(
+        &self,
+        request: &ListPartitionReassignmentsRequest,
+    ) -> ListPartitionReassignmentsResponse {
+        replication_control::list_partition_reassignments(&self.image.load(), request)
+    }
+
+    /// IncrementalAlterConfigs of everything but loggers.
+    pub fn incremental_alter_configs(
+        &self,
+        request: &IncrementalAlterConfigsRequest,
+    ) -> Result<IncrementalAlterConfigsResponse, MetadataError> {
+        self.run(|context, _| configuration_control::incremental_alter_configs(context, request))
+    }
+
+    /// AlterConfigs.
+    pub fn alter_configs(&self, request: &AlterConfigsRequest) -> Result<AlterConfigsResponse, MetadataError> {
+        self.run(|context, _| configuration_control::alter_configs(context, request))
+    }
+
+    /// The next block of producer ids for a broker (AllocateProducerIds).
+    pub fn allocate_producer_ids(
+        &self,
+        broker_id: i32,
+        broker_epoch: i64,
+    ) -> Result<Result<ProducerIdsBlock, ApiError>, MetadataError> {
+        self.run(|context, _| producer_ids_control::allocate(context, broker_id, broker_epoch))
+    }
+
+    /// Ends in order: a snapshot when one is worth it, and a cleanly closed log. Commands that come later fail.
+    pub fn shutdown(&self) -> Result<(), MetadataError> {
+        self.state.lock().close()
+    }
+}
+
+/// A topic as automatic creation wants it.
+fn automatic_topic(context: &ControlContext<'_>, name: &str) -> CreatableTopic {
+    let topic = CreatableTopic::default().with_name(StrBytes::from_string(name.to_owned()).into());
+    let Some(internal) = context.schema.internal_topic(name) else {
+        return topic.with_num_partitions(-1).with_replication_factor(-1);
+    };
+    // A default that one broker cannot meet must not stand in the way (design 3.11).
+    let live = i16::try_from(context.image.cluster.unfenced_brokers().count()).unwrap_or(i16::MAX).max(1);
+    let config = |(name, value): (String, String)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_string(name))
+            .with_value(Some(StrBytes::from_string(value)))
+    };
+    topic
+        .with_num_partitions(internal.partitions)
+        .with_replication_factor(internal.replication_factor.min(live))
+        .with_configs(internal.configs.into_iter().map(config).collect())
+}
