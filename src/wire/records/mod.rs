@@ -4,3 +4,6 @@ mod coordinator;
 pub mod group;
 pub mod metadata;
 pub mod transaction;
+
+#[cfg(test)]
+mod golden_tests;
