@@ -22,13 +22,13 @@ use tokio::sync::watch;
 use super::dispatch::Dispatch;
 use super::frame_reader::{FrameLimits, FrameReader, ReadError};
 use super::memory::{FrameMemory, STALL_BEYOND_LIMIT};
-use super::request_header;
 use super::response_writer::ResponseWriter;
 use super::transport::Transport;
 use crate::api::registry::{ApiEntry, Lookup};
 use crate::api::{CloseReason, Outcome, Principal, RequestContext, Response};
 use crate::env::{BoxFuture, Clock};
 use crate::telemetry::Metrics;
+use crate::wire::{self, RequestHeader};
 
 /// Answers that may be waited for on one connection.
 const MAX_PENDING_ANSWERS: usize = 64;
@@ -359,9 +359,10 @@ impl Connection {
         self.last_activity = self.shared.clock.monotonic();
         metrics.requests_total.increment();
         metrics.request_bytes_total.add(frame.len() as u64);
-        let Some((key, version)) = request_header::api_key_and_version(&frame) else {
+        let Some(start) = frame.first_chunk() else {
             return self.end_after_answers(CloseReason::Refused("a frame without a request header".to_owned()).into());
         };
+        let (key, version) = wire::peek_api(*start);
         match self.shared.dispatch.lookup(key, version) {
             Lookup::Entry(entry) | Lookup::UnknownApiVersionsVersion(entry) if self.may_start(entry) => {
                 self.start(frame, entry);
@@ -382,14 +383,12 @@ impl Connection {
     /// Calls the handler.
     fn start(&mut self, mut frame: Bytes, entry: &'static ApiEntry) {
         let frame_bytes = frame.len();
-        let (key, version) = request_header::api_key_and_version(&frame).unwrap_or_default();
-        let known = self.context.client_id.as_ref();
-        let Some(header) = request_header::take(&mut frame, entry.request_header_version(version), known) else {
-            let reason = format!("the header of a request of {} v{version} cannot be decoded", entry.name);
-            return self.end_after_answers(CloseReason::Refused(reason).into());
+        let header = match RequestHeader::decode(&mut frame) {
+            Ok(header) => header,
+            Err(error) => return self.end_after_answers(CloseReason::Refused(error.to_string()).into()),
         };
-        self.context.api_key = key;
-        self.context.api_version = version;
+        self.context.api_key = header.api_key;
+        self.context.api_version = header.api_version;
         self.context.correlation_id = header.correlation_id;
         self.context.client_id = header.client_id;
         let call = AssertUnwindSafe(|| self.shared.dispatch.call(entry, &self.context, frame));

@@ -18,9 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use super::memory::{Evicted, FrameMemory, Lease, MAX_WAIT};
 use super::transport::Transport;
 use crate::env::Clock;
+use crate::wire::{self, FRAME_LENGTH_SIZE, WireError};
 
-/// Bytes of the length in front of a frame.
-const LENGTH_SIZE: usize = 4;
 /// Most that the first read of a frame takes.
 const FIRST_READ_SIZE: usize = 16 * 1024;
 /// Frames up to this length are not counted in the memory of all frames: connections × this is small.
@@ -29,16 +28,14 @@ const UNCOUNTED_FRAME_SIZE: usize = FIRST_READ_SIZE;
 const READ_SIZE: usize = 1024 * 1024;
 /// Buffers up to this size are allocated at once: what is not written is not resident.
 const FIRST_ALLOCATION: usize = 1024 * 1024;
-/// API key of Produce, whose frames may have the full length.
-const PRODUCE_KEY: [u8; 2] = [0, 0];
+/// Whether the peer has told who it is: nobody has to yet.
+const AUTHENTICATED: bool = true;
 
 /// Lengths and times a frame is held to.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameLimits {
-    /// Longest frame (`socket.request.max.bytes`).
-    pub max_bytes: usize,
-    /// Longest frame of any API but Produce.
-    pub max_other_bytes: usize,
+    /// Longest frames (`socket.request.max.bytes`).
+    pub lengths: wire::FrameLimits,
     /// Time for a frame of no length; longer frames have more.
     pub base_time: Duration,
     /// Bytes per second that add to the time.
@@ -55,13 +52,8 @@ pub enum ReadError {
     #[error("closed by the peer within a frame")]
     Truncated,
     /// Kafka: `InvalidReceiveException`.
-    #[error("invalid receive (size = {announced}, allowed = {allowed})")]
-    InvalidLength {
-        /// The length as it came.
-        announced: i32,
-        /// The longest that is taken.
-        allowed: usize,
-    },
+    #[error(transparent)]
+    InvalidLength(#[from] WireError),
     /// The frame's memory was given to others.
     #[error("a frame of {announced} bytes stood still at {received} while others waited for memory")]
     Stalled {
@@ -94,7 +86,7 @@ pub struct FrameReader {
     clock: Arc<dyn Clock>,
     /// Bytes read and not used yet.
     surplus: Bytes,
-    length: [u8; LENGTH_SIZE],
+    length: [u8; FRAME_LENGTH_SIZE],
     length_filled: usize,
     frame: Option<PartialFrame>,
     /// When the frame in arrival began; time spent waiting for memory does not count.
@@ -118,7 +110,7 @@ impl FrameReader {
             memory,
             clock,
             surplus: Bytes::new(),
-            length: [0; LENGTH_SIZE],
+            length: [0; FRAME_LENGTH_SIZE],
             length_filled: 0,
             frame: None,
             started: Duration::ZERO,
@@ -136,7 +128,7 @@ impl FrameReader {
 
     /// Bytes of the frame in arrival.
     pub fn received(&self) -> usize {
-        self.frame.as_ref().map_or(self.length_filled, |frame| LENGTH_SIZE + frame.bytes.len())
+        self.frame.as_ref().map_or(self.length_filled, |frame| FRAME_LENGTH_SIZE + frame.bytes.len())
     }
 
     /// Whether the frame in arrival waits for memory and not for its sender.
@@ -151,7 +143,7 @@ impl FrameReader {
 
     /// Whether a whole frame has been read already, so that the next `poll_frame` will not touch the socket.
     pub fn has_buffered_frame(&self) -> bool {
-        let Some((length, rest)) = self.surplus.split_at_checked(LENGTH_SIZE) else { return false };
+        let Some((length, rest)) = self.surplus.split_at_checked(FRAME_LENGTH_SIZE) else { return false };
         if self.in_frame() {
             return false;
         }
@@ -191,10 +183,10 @@ impl FrameReader {
             if self.length_filled == 0 {
                 self.started = self.clock.monotonic();
             }
-            let count = self.surplus.len().min(LENGTH_SIZE - self.length_filled);
+            let count = self.surplus.len().min(FRAME_LENGTH_SIZE - self.length_filled);
             self.surplus.copy_to_slice(&mut self.length[self.length_filled..self.length_filled + count]);
             self.length_filled += count;
-            if self.length_filled < LENGTH_SIZE {
+            if self.length_filled < FRAME_LENGTH_SIZE {
                 return Poll::Ready(Ok(None));
             }
             self.begin_frame()?;
@@ -213,12 +205,7 @@ impl FrameReader {
     }
 
     fn begin_frame(&mut self) -> Result<(), ReadError> {
-        let announced = i32::from_be_bytes(self.length);
-        let allowed = self.limits.max_bytes;
-        let length = usize::try_from(announced)
-            .ok()
-            .filter(|length| *length <= allowed)
-            .ok_or(ReadError::InvalidLength { announced, allowed })?;
+        let length = self.limits.lengths.length(self.length, AUTHENTICATED)?;
         let lease = (length > UNCOUNTED_FRAME_SIZE).then(|| self.memory.lease(length, self.clock.monotonic()));
         let bytes = BytesMut::with_capacity(length.min(FIRST_ALLOCATION));
         self.frame = Some(PartialFrame { announced: length, bytes, lease, key_checked: false });
@@ -315,15 +302,12 @@ impl PartialFrame {
 
     /// Refuses a length that only Produce may have, as soon as the API is known.
     fn check_key(&mut self, limits: &FrameLimits) -> Result<(), ReadError> {
-        if self.key_checked || self.bytes.len() < PRODUCE_KEY.len() {
+        if self.key_checked {
             return Ok(());
         }
-        self.key_checked = true;
-        if self.announced > limits.max_other_bytes && self.bytes[..PRODUCE_KEY.len()] != PRODUCE_KEY {
-            return Err(ReadError::InvalidLength {
-                announced: i32::try_from(self.announced).unwrap_or(i32::MAX),
-                allowed: limits.max_other_bytes,
-            });
+        if let Some(start) = self.bytes.first_chunk() {
+            self.key_checked = true;
+            limits.lengths.check(self.announced, wire::peek_api(*start).0, AUTHENTICATED)?;
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::connection::{Connection, Phase, Shared};
 use super::error::ServerError;
 use super::limits::{ConnectionLimits, Permit, Refusal};
-use super::transport::{SecurityProtocol, Transport};
+use super::transport::Transport;
+use crate::config::SecurityProtocol;
 use crate::env::Spawn;
 use crate::env::net::{Listener, Stream};
 

@@ -15,7 +15,6 @@ mod frame_reader;
 mod limits;
 mod listener;
 mod memory;
-mod request_header;
 mod response_writer;
 mod transport;
 
@@ -29,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::env::{BoxFuture, Env};
 use crate::telemetry::Metrics;
+use crate::wire;
 use connection::{Phase, Shared};
 use limits::ConnectionLimits;
 use listener::Acceptors;
@@ -38,7 +38,6 @@ pub use error::ServerError;
 pub use frame_reader::FrameLimits;
 pub use listener::{BoundListener, ListenerOptions};
 pub use memory::FrameMemory;
-pub use transport::SecurityProtocol;
 
 /// Limits and times; Kafka's defaults where Kafka has them.
 #[derive(Clone, Debug)]
@@ -69,8 +68,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             frame_limits: FrameLimits {
-                max_bytes: 100 * 1024 * 1024,
-                max_other_bytes: 16 * 1024 * 1024,
+                lengths: wire::FrameLimits::default(),
                 base_time: Duration::from_secs(30),
                 minimum_rate: 16 * 1024,
             },

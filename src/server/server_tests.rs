@@ -15,6 +15,7 @@ use super::*;
 use crate::api::registry::{ApiEntry, Listeners, Lookup};
 use crate::api::{Chunk, CloseReason, Outcome, RequestContext, Response};
 use crate::client::{Client, ClientError};
+use crate::config::SecurityProtocol;
 use crate::env::{DiskFile, OpenMode};
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -258,7 +259,7 @@ async fn unknown_api_closes_after_the_answers_before_it() {
     assert_eq!(next(&mut client).await.1, b"wait a");
     assert_closed(&mut client).await;
     assert_eq!(*gates.started.lock(), ["wait a"]);
-    for frame in [&[][..], &[0], &[0, 1, 0, 9, 0, 0, 0, 0, 255, 255], &[0, 1, 0, 0, 0, 0, 0, 0, 127, 255]] {
+    for frame in [&[][..], &[0], &[0, 1, 0, 9, 0, 0, 0, 0, 255, 255], &[0, 1, 0, 0, 0, 0, 0, 0, 127, 255][..]] {
         let mut client = fixture.connect().await;
         client.send_frame(frame).await.expect("sent");
         assert_closed(&mut client).await;
@@ -306,7 +307,7 @@ async fn lengths_are_checked_before_anything_is_allocated() {
         (i32::MAX, &[]),
         (100 * 1024 * 1024 + 1, &[]),
         // Only Produce may be this long.
-        (17 * 1024 * 1024, &[0, 1]),
+        (17 * 1024 * 1024, &[0, 1, 0, 0]),
     ] {
         let mut client = fixture.connect().await;
         client.stream().write_all(&i32::to_be_bytes(length)).await.expect("sent");

@@ -10,38 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::env::DiskFile;
 use crate::env::net::Stream;
 
-/// Kafka's `SecurityProtocol`: how the bytes of a listener's connections are protected and who is asked for a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecurityProtocol {
-    /// Neither.
-    Plaintext,
-    /// TLS.
-    Ssl,
-    /// SASL over plain bytes.
-    SaslPlaintext,
-    /// SASL over TLS.
-    SaslSsl,
-}
-
-impl SecurityProtocol {
-    /// Kafka's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plaintext => "PLAINTEXT",
-            Self::Ssl => "SSL",
-            Self::SaslPlaintext => "SASL_PLAINTEXT",
-            Self::SaslSsl => "SASL_SSL",
-        }
-    }
-
-    /// From Kafka's name, in any case.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl]
-            .into_iter()
-            .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
-    }
-}
-
 /// One connection's transport.
 pub enum Transport {
     /// Bytes as they are.
