@@ -9,6 +9,8 @@
 //! - Records of internal topics are Kafka's to the byte (golden tests against Kafka's own classes).
 
 pub mod api_keys;
+#[cfg(test)]
+mod codec_tests;
 pub mod consumer_protocol;
 mod error;
 #[cfg(any(test, feature = "testing"))]
