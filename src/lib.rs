@@ -9,6 +9,7 @@ pub mod env;
 pub mod metadata;
 pub mod record;
 pub mod server;
+pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
