@@ -21,7 +21,6 @@
 mod batch_builder;
 mod batch_header;
 mod batch_iterator;
-mod checksum;
 mod compression;
 mod control;
 mod error;
