@@ -2,11 +2,15 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod client;
 pub mod config;
 pub mod coordinator;
 pub mod env;
 pub mod metadata;
 pub mod record;
+pub mod replica;
+pub mod server;
+pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

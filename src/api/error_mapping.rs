@@ -2,6 +2,10 @@
 
 use kafka_protocol::error::ResponseError;
 
+use crate::record::ValidationError;
+use crate::replica::ReplicaError;
+use crate::storage::StorageError;
+
 /// An error of a room that has a code on the wire (Kafka: `Errors`).
 pub trait ToErrorCode {
     /// Kafka's error.
@@ -15,3 +19,55 @@ pub trait ToErrorCode {
 
 /// No error.
 pub const NONE: i16 = 0;
+
+impl ToErrorCode for ValidationError {
+    fn response_error(&self) -> ResponseError {
+        match self {
+            Self::CorruptMessage(_) | Self::CorruptFraming(_) => ResponseError::CorruptMessage,
+            Self::InvalidRecord(_) | Self::InvalidRecords { .. } => ResponseError::InvalidRecord,
+            Self::MessageTooLarge(_) => ResponseError::MessageTooLarge,
+            Self::UnsupportedCompression(_) => ResponseError::UnsupportedCompressionType,
+            Self::Unexpected(_) => ResponseError::UnknownServerError,
+            Self::InvalidTimestamps { .. } => ResponseError::InvalidTimestamp,
+        }
+    }
+}
+
+impl ToErrorCode for StorageError {
+    fn response_error(&self) -> ResponseError {
+        match self {
+            Self::LogDirOffline { .. } | Self::Io { .. } => ResponseError::KafkaStorageError,
+            Self::LogClosed { .. } | Self::UnknownLog { .. } => ResponseError::NotLeaderOrFollower,
+            Self::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
+            Self::OutOfOrderSequence(_) => ResponseError::OutOfOrderSequenceNumber,
+            Self::InvalidProducerEpoch(_) => ResponseError::InvalidProducerEpoch,
+            Self::InvalidTransactionState(_) => ResponseError::InvalidTxnState,
+            Self::TransactionCoordinatorFenced(_) => ResponseError::TransactionCoordinatorFenced,
+            Self::RecordBatchTooLarge { .. } => ResponseError::RecordListTooLarge,
+            Self::Corrupt { .. } => ResponseError::CorruptMessage,
+            Self::InconsistentTopicId { .. } => ResponseError::InconsistentTopicId,
+            // These stop the broker from starting; no client ever sees them.
+            Self::Locked { .. } | Self::ForeignDirectory { .. } => ResponseError::UnknownServerError,
+        }
+    }
+}
+
+impl ToErrorCode for ReplicaError {
+    fn response_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownTopicOrPartition(_) => ResponseError::UnknownTopicOrPartition,
+            Self::NotLeaderOrFollower(_) => ResponseError::NotLeaderOrFollower,
+            Self::UnknownTopicId(_) => ResponseError::UnknownTopicId,
+            Self::InconsistentTopicId(_) => ResponseError::InconsistentTopicId,
+            Self::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
+            Self::OffsetOutOfRange(_) => ResponseError::OffsetOutOfRange,
+            Self::OffsetNotAvailable(_) => ResponseError::OffsetNotAvailable,
+            Self::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
+            Self::NotEnoughReplicasAfterAppend(_) => ResponseError::NotEnoughReplicasAfterAppend,
+            Self::PolicyViolation(_) => ResponseError::PolicyViolation,
+            Self::Validation(error) => error.response_error(),
+            Self::Storage(error) => error.response_error(),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The partitions of this broker, as the metadata want them (`kafka.server.ReplicaManager`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::delayed_operations::{DelayedOperations, MAX_DELAYED_FETCHES};
+use super::{Partition, ReplicaError};
+use crate::config::{BrokerConfig, LogConfig};
+use crate::metadata::{ConfigResourceType, LocalPartition, MetadataDelta, MetadataImage, MetadataPublisher};
+use crate::storage::LogManager;
+use crate::types::{TopicPartition, Uuid};
+
+/// One topic's partitions on this broker.
+#[derive(Clone, Default)]
+struct HostedTopic {
+    id: Uuid,
+    partitions: BTreeMap<i32, Hosted>,
+}
+
+/// A partition that should be here.
+#[derive(Clone)]
+enum Hosted {
+    /// And is.
+    Online(Arc<Partition>),
+    /// And could not be opened (`HostedPartition.Offline`).
+    Offline(ReplicaError),
+}
+
+type PartitionMap = HashMap<Arc<str>, Arc<HostedTopic>>;
+
+/// All partitions of this broker. Looking one up takes no lock.
+pub struct ReplicaManager {
+    node_id: i32,
+    logs: Arc<LogManager>,
+    config: Arc<BrokerConfig>,
+    partitions: ArcSwap<PartitionMap>,
+    image: ArcSwap<MetadataImage>,
+    /// One metadata change at a time.
+    changing: Mutex<()>,
+    delayed_fetches: DelayedOperations,
+    listeners: Mutex<Vec<Arc<dyn LeadershipListener>>>,
+}
+
+/// Who wants to know which partitions this broker leads: the coordinators, for their internal topics.
+pub trait LeadershipListener: Send + Sync {
+    /// This broker leads the partition now, in this epoch.
+    fn on_elected(&self, partition: &Arc<Partition>, leader_epoch: i32);
+    /// It does so no longer.
+    fn on_resigned(&self, topic_partition: &TopicPartition);
+}
+
+impl ReplicaManager {
+    /// A manager without partitions; metadata bring them.
+    pub fn new(node_id: i32, logs: Arc<LogManager>, config: Arc<BrokerConfig>) -> Arc<Self> {
+        Arc::new(Self {
+            node_id,
+            logs,
+            config,
+            partitions: ArcSwap::default(),
+            image: ArcSwap::default(),
+            changing: Mutex::default(),
+            delayed_fetches: DelayedOperations::new(MAX_DELAYED_FETCHES),
+            listeners: Mutex::default(),
+        })
+    }
+
+    /// This broker's id.
+    pub fn node_id(&self) -> i32 {
+        self.node_id
+    }
+
+    /// The metadata that this broker works with (`MetadataCache`). Take it once per request.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.load_full()
+    }
+
+    /// The logs.
+    pub fn logs(&self) -> &Arc<LogManager> {
+        &self.logs
+    }
+
+    /// The fetches that wait.
+    pub fn delayed_fetches(&self) -> &DelayedOperations {
+        &self.delayed_fetches
+    }
+
+    /// Calls `listener` for every change of leadership from now on.
+    pub fn add_listener(&self, listener: Arc<dyn LeadershipListener>) {
+        self.listeners.lock().push(listener);
+    }
+
+    /// A partition (`getPartitionOrException`).
+    pub fn partition(&self, topic_partition: &TopicPartition) -> Result<Arc<Partition>, ReplicaError> {
+        self.partition_by_name(&topic_partition.topic, topic_partition.partition)
+    }
+
+    /// A partition by topic name.
+    pub fn partition_by_name(&self, topic: &str, partition: i32) -> Result<Arc<Partition>, ReplicaError> {
+        let partitions = self.partitions.load();
+        match partitions.get(topic).and_then(|topic| topic.partitions.get(&partition)) {
+            Some(Hosted::Online(partition)) => Ok(partition.clone()),
+            Some(Hosted::Offline(error)) => Err(error.clone()),
+            None => {
+                let topic_partition = TopicPartition::new(topic, partition);
+                let exists = self.image.load().topics.partition(topic, partition).is_some();
+                Err(if exists {
+                    ReplicaError::NotLeaderOrFollower(topic_partition)
+                } else {
+                    ReplicaError::UnknownTopicOrPartition(topic_partition)
+                })
+            }
+        }
+    }
+
+    /// A partition by topic id.
+    pub fn partition_by_id(&self, topic_id: Uuid, partition: i32) -> Result<Arc<Partition>, ReplicaError> {
+        let image = self.image.load();
+        let Some(topic) = image.topics.topic_by_id(topic_id) else {
+            return Err(ReplicaError::UnknownTopicId(TopicPartition::new("", partition)));
+        };
+        let found = self.partition_by_name(&topic.name, partition)?;
+        if found.topic_id() == topic_id {
+            Ok(found)
+        } else {
+            Err(ReplicaError::InconsistentTopicId(found.topic_partition().clone()))
+        }
+    }
+
+    /// All partitions that are open here, by topic.
+    pub fn online_partitions(&self) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.load();
+        let hosted = partitions.values().flat_map(|topic| topic.partitions.values());
+        hosted
+            .filter_map(|hosted| match hosted {
+                Hosted::Online(partition) => Some(partition.clone()),
+                Hosted::Offline(_) => None,
+            })
+            .collect()
+    }
+}
+
+impl MetadataPublisher for ReplicaManager {
+    /// Opens, leads, reconfigures and removes partitions (`ReplicaManager.applyDelta`). When it returns, the new leaders
+    /// serve.
+    fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        let _changing = self.changing.lock();
+        let changes = delta.local_changes(self.node_id);
+        let removed = self.remove(changes.deletes.iter());
+        let elected = self.lead(&changes.leaders, image);
+        let resigned = self.follow(&changes.followers);
+        self.image.store(image.clone());
+        // Only now, so that whoever is woken sees the metadata that say why.
+        for partition in &removed {
+            partition.stop();
+        }
+        self.reconfigure(delta, image);
+        self.tell_listeners(&elected, removed.iter().chain(&resigned));
+    }
+}
+
+impl ReplicaManager {
+    fn remove<'a>(&self, topic_partitions: impl Iterator<Item = &'a TopicPartition>) -> Vec<Arc<Partition>> {
+        let mut map = PartitionMap::clone(&self.partitions.load());
+        let mut removed = Vec::new();
+        let mut names = Vec::new();
+        for topic_partition in topic_partitions {
+            if let Some(topic) = map.get_mut(&topic_partition.topic) {
+                if let Some(Hosted::Online(partition)) =
+                    Arc::make_mut(topic).partitions.remove(&topic_partition.partition)
+                {
+                    removed.push(partition);
+                }
+                if topic.partitions.is_empty() {
+                    map.remove(&topic_partition.topic);
+                }
+            }
+            names.push(topic_partition);
+        }
+        if names.is_empty() {
+            return removed;
+        }
+        self.partitions.store(Arc::new(map));
+        for topic_partition in names {
+            if let Err(error) = self.logs.delete_async(topic_partition) {
+                tracing::error!(%topic_partition, %error, "the log of a removed partition could not be deleted");
+            }
+        }
+        removed
+    }
+
+    fn lead(&self, leaders: &[LocalPartition], image: &MetadataImage) -> Vec<(Arc<Partition>, i32)> {
+        if leaders.is_empty() {
+            return Vec::new();
+        }
+        let mut map = PartitionMap::clone(&self.partitions.load());
+        let mut elected = Vec::new();
+        let mut configs: HashMap<Arc<str>, Arc<LogConfig>> = HashMap::new();
+        for local in leaders {
+            let name = &local.topic_partition.topic;
+            let topic = Arc::make_mut(map.entry(name.clone()).or_default());
+            let config = configs.entry(name.clone()).or_insert_with(|| self.log_config(image, name)).clone();
+            let hosted = match self.make_leader(topic, local, config) {
+                Ok((partition, is_new_epoch)) => {
+                    if is_new_epoch {
+                        elected.push((partition.clone(), local.registration.leader_epoch));
+                    }
+                    Hosted::Online(partition)
+                }
+                Err(error) => {
+                    tracing::error!(topic_partition = %local.topic_partition, %error, "the partition is offline");
+                    Hosted::Offline(error)
+                }
+            };
+            topic.id = local.topic_id;
+            topic.partitions.insert(local.topic_partition.partition, hosted);
+        }
+        self.partitions.store(Arc::new(map));
+        elected
+    }
+
+    fn make_leader(
+        &self,
+        topic: &HostedTopic,
+        local: &LocalPartition,
+        config: Arc<LogConfig>,
+    ) -> Result<(Arc<Partition>, bool), ReplicaError> {
+        let registration = &local.registration;
+        let partition = match topic.partitions.get(&local.topic_partition.partition) {
+            Some(Hosted::Online(partition)) if partition.topic_id() == local.topic_id => partition.clone(),
+            _ => {
+                let log = self.logs.get_or_create(&local.topic_partition, local.topic_id, config)?;
+                Partition::new(local.topic_partition.clone(), local.topic_id, log)
+            }
+        };
+        let before = partition.leadership();
+        partition.make_leader(registration.leader_epoch, registration.replicas.len(), registration.isr.len())?;
+        let is_new_epoch = !before.is_leader || before.leader_epoch != registration.leader_epoch;
+        Ok((partition, is_new_epoch))
+    }
+
+    /// Partitions that another broker leads: nothing is fetched from it yet, but nothing is served either.
+    fn follow(&self, followers: &[LocalPartition]) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.load();
+        let mut resigned = Vec::new();
+        for local in followers {
+            let topic = partitions.get(&local.topic_partition.topic);
+            if let Some(Hosted::Online(partition)) =
+                topic.and_then(|topic| topic.partitions.get(&local.topic_partition.partition))
+            {
+                partition.resign();
+                resigned.push(partition.clone());
+            }
+        }
+        resigned
+    }
+
+    fn reconfigure(&self, delta: &MetadataDelta, image: &MetadataImage) {
+        let changed = delta.changed_configs();
+        let all_topics = changed.iter().any(|resource| resource.kind == ConfigResourceType::Broker);
+        if changed.is_empty() {
+            return;
+        }
+        for (name, topic) in self.partitions.load().iter() {
+            let is_changed =
+                changed.iter().any(|resource| resource.kind == ConfigResourceType::Topic && *resource.name == **name);
+            if !(all_topics || is_changed) {
+                continue;
+            }
+            let config = self.log_config(image, name);
+            for hosted in topic.partitions.values() {
+                if let Hosted::Online(partition) = hosted {
+                    partition.update_config(config.clone());
+                }
+            }
+        }
+    }
+
+    fn log_config(&self, image: &MetadataImage, topic: &str) -> Arc<LogConfig> {
+        Arc::new(LogConfig::from_stored_overrides(&self.config, &image.configs.topic(topic)))
+    }
+
+    fn tell_listeners<'a>(
+        &self,
+        elected: &[(Arc<Partition>, i32)],
+        resigned: impl Iterator<Item = &'a Arc<Partition>>,
+    ) {
+        let listeners = self.listeners.lock().clone();
+        for partition in resigned {
+            listeners.iter().for_each(|listener| listener.on_resigned(partition.topic_partition()));
+        }
+        for (partition, leader_epoch) in elected {
+            listeners.iter().for_each(|listener| listener.on_elected(partition, *leader_epoch));
+        }
+    }
+}
