@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 use smallvec::SmallVec;
 
 use super::services::Services;
 use crate::env::{BoxFuture, DiskFile};
+use crate::wire::{self, WireError};
 
 /// Who sent a request (Kafka: `KafkaPrincipal`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -162,6 +163,15 @@ pub enum Outcome {
     Close(CloseReason),
 }
 
+impl From<Result<Response, CloseReason>> for Outcome {
+    fn from(result: Result<Response, CloseReason>) -> Self {
+        match result {
+            Ok(frame) => Self::Now(frame),
+            Err(reason) => Self::Close(reason),
+        }
+    }
+}
+
 /// The handler of a row of the registry: guard-decodes, handles, encodes.
 pub type HandlerFunction = fn(&'static str, &Arc<Services>, &RequestContext, Bytes) -> Outcome;
 
@@ -174,31 +184,25 @@ pub fn run<T: Request + Send + 'static>(
     handle: fn(&Arc<Services>, &RequestContext, T) -> Answer<T::Response>,
 ) -> Outcome {
     let version = context.api_version;
-    let request = match decode::<T>(body, version) {
+    let request = match wire::decode_request::<T>(body, version) {
         Ok(request) => request,
-        Err(message) => return Outcome::Close(CloseReason::Undecodable { api, version, message }),
+        Err(error) => return Outcome::Close(CloseReason::Undecodable { api, version, message: error.to_string() }),
     };
     let correlation_id = context.correlation_id;
     match handle(services, context, request) {
-        Answer::Now(response) => match encode::<T::Response>(api, version, correlation_id, &response) {
-            Ok(frame) => Outcome::Now(frame),
-            Err(reason) => Outcome::Close(reason),
-        },
+        Answer::Now(response) => Outcome::from(encode::<T::Response>(api, version, correlation_id, &response)),
         Answer::Later(future) => Outcome::Later(Box::pin(async move {
             let response = future.await;
             encode::<T::Response>(api, version, correlation_id, &response)
         })),
         Answer::Nothing => Outcome::Nothing,
-        Answer::Raw(body) => Outcome::Now(frame::<T::Response>(version, correlation_id, body)),
-        Answer::RawLater(future) => {
-            Outcome::Later(Box::pin(async move { Ok(frame::<T::Response>(version, correlation_id, future.await)) }))
-        }
+        Answer::Raw(body) => Outcome::from(frame::<T::Response>(api, version, correlation_id, body)),
+        Answer::RawLater(future) => Outcome::Later(Box::pin(async move {
+            let body = future.await;
+            frame::<T::Response>(api, version, correlation_id, body)
+        })),
         Answer::Close(reason) => Outcome::Close(reason),
     }
-}
-
-fn decode<T: Request>(mut body: Bytes, version: i16) -> Result<T, String> {
-    T::decode(&mut body, version).map_err(|error| error.to_string())
 }
 
 /// Encodes a whole frame: length, response header, body.
@@ -208,40 +212,25 @@ pub fn encode<R: Encodable + HeaderVersion>(
     correlation_id: i32,
     response: &R,
 ) -> Result<Response, CloseReason> {
-    let unencodable = |message: String| CloseReason::Unencodable { api, version, message };
-    let header_version = R::header_version(version);
-    let body = response.compute_size(version).map_err(|error| unencodable(error.to_string()))?;
-    let header = header_size(header_version);
-    let length = i32::try_from(header + body).map_err(|_| unencodable("longer than 2 GiB".to_owned()))?;
-    let mut buffer = BytesMut::with_capacity(4 + header + body);
-    buffer.put_i32(length);
-    put_header(&mut buffer, header_version, correlation_id);
-    response.encode(&mut buffer, version).map_err(|error| unencodable(error.to_string()))?;
-    debug_assert_eq!(buffer.len(), 4 + header + body, "{api} v{version}: computed size differs from the encoded one");
-    Ok(Response::from_bytes(buffer.freeze()))
+    match wire::encode_response(response, version, correlation_id) {
+        Ok(frame) => Ok(Response::from_bytes(frame)),
+        Err(error) => Err(unencodable(api, version, &error)),
+    }
+}
+
+fn unencodable(api: &'static str, version: i16, error: &WireError) -> CloseReason {
+    CloseReason::Unencodable { api, version, message: error.to_string() }
 }
 
 /// Puts length and response header in front of a body that the handler encoded.
-fn frame<R: HeaderVersion>(version: i16, correlation_id: i32, body: Response) -> Response {
-    let header_version = R::header_version(version);
-    let header = header_size(header_version);
-    let mut buffer = BytesMut::with_capacity(4 + header);
-    // A body over 2 GiB cannot come from Fetch, whose limits are 32-bit.
-    buffer.put_i32(i32::try_from(header + body.len()).unwrap_or(i32::MAX));
-    put_header(&mut buffer, header_version, correlation_id);
-    let mut response = Response::from_bytes(buffer.freeze());
+fn frame<R: HeaderVersion>(
+    api: &'static str,
+    version: i16,
+    correlation_id: i32,
+    body: Response,
+) -> Result<Response, CloseReason> {
+    let head = wire::start_response::<R>(version, correlation_id, body.len(), 0);
+    let mut response = Response::from_bytes(head.map_err(|error| unencodable(api, version, &error))?.freeze());
     response.chunks.extend(body.chunks);
-    response
-}
-
-fn header_size(header_version: i16) -> usize {
-    if header_version >= 1 { 5 } else { 4 }
-}
-
-/// `ResponseHeader` v0 is the correlation id, v1 adds tagged fields (none are defined).
-fn put_header(buffer: &mut BytesMut, header_version: i16, correlation_id: i32) {
-    buffer.put_i32(correlation_id);
-    if header_version >= 1 {
-        buffer.put_u8(0);
-    }
+    Ok(response)
 }

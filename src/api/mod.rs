@@ -11,8 +11,15 @@
 //! - The meta-tests in `registry_tests` walk the table; `PROTOCOL.md`'s table is generated from it.
 
 pub mod api_versions;
+mod current_leader;
+pub mod delete_records;
+pub mod describe_producers;
 pub mod error_mapping;
+pub mod fetch;
 pub mod handler;
+pub mod list_offsets;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 pub mod registry;
 pub mod services;
 

@@ -12,6 +12,9 @@ use super::services::Services;
 /// Key of ApiVersions, the one API that is answered even for a version that we do not know (KIP-511).
 pub const API_VERSIONS_KEY: i16 = 18;
 
+/// Key of Produce.
+pub const PRODUCE_KEY: i16 = 0;
+
 /// Which listeners an API is served on (Kafka: `ApiMessageType.ListenerType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listeners {
@@ -40,6 +43,9 @@ pub struct ApiEntry {
     pub flexible_from: Option<i16>,
     /// Where it is served.
     pub listeners: Listeners,
+    /// Whether it may start while answers of other such requests are waited for: everything it changes has happened when
+    /// its handler returns, and it reads nothing that the others' waiting could change. Produce only.
+    pub runs_ahead: bool,
     /// Versions that the codec knows; checked by a meta-test.
     pub codec_versions: VersionRange,
     /// Request header version by API version, from the codec; checked by a meta-test.
@@ -81,6 +87,7 @@ macro_rules! api {
                 max_version: $max,
                 flexible_from: $flexible,
                 listeners: Listeners::Broker,
+                runs_ahead: $key == PRODUCE_KEY,
                 codec_versions: <$request as Message>::VERSIONS,
                 codec_request_header: <$request as kafka_protocol::protocol::HeaderVersion>::header_version,
                 notes: "",

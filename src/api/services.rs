@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use super::fetch::FetchSessionCache;
 use super::handler::RequestContext;
+use crate::config::BrokerConfig;
 use crate::env::Env;
+use crate::metadata::{self, Controller};
+use crate::replica::ReplicaManager;
+use crate::telemetry::Metrics;
 
 /// A host and a port that a client connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +73,18 @@ pub struct Features {
 pub struct Services {
     /// The world.
     pub env: Env,
+    /// The broker's configuration.
+    pub config: Arc<BrokerConfig>,
     /// Where clients are told to connect.
     pub advertised: AdvertisedListeners,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The metadata: reads through its image, changes by its commands.
+    pub controller: Arc<Controller>,
+    /// The partitions of this broker.
+    pub replicas: Arc<ReplicaManager>,
+    /// Incremental fetch sessions (KIP-227).
+    pub fetch_sessions: FetchSessionCache,
 }
 
 impl Services {
@@ -79,6 +95,16 @@ impl Services {
 
     /// Supported and finalized features.
     pub fn features(&self) -> Features {
-        Features { supported: Vec::new(), finalized: Vec::new(), finalized_epoch: -1 }
+        let image = self.controller.image();
+        let range = |name: &str, min, max| FeatureRange { name: name.to_owned(), min, max };
+        Features {
+            supported: metadata::supported_features()
+                .into_iter()
+                .map(|feature| range(&feature.name, feature.min, feature.max))
+                .collect(),
+            finalized: image.features.finalized().iter().map(|(name, level)| range(name, *level, *level)).collect(),
+            // Kafka's choice too (`FinalizedFeatures`): it rises with every change.
+            finalized_epoch: image.provenance.last_contained_offset,
+        }
     }
 }

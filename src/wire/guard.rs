@@ -1,9 +1,11 @@
 //! Decodes what the network sent without trusting its lengths (design 3.6).
 //!
 //! The codec crate reserves memory for as many elements as a length says, before it has seen one. Every message is
-//! therefore decoded twice: first through [`Guard`], a buffer that hands out no length which the remaining bytes cannot
-//! satisfy, then for real. A decode that passed the guard has true lengths, since every element takes at least one byte.
+//! therefore read twice: once to see whether its lengths are true, then for real.
 //!
+//! Requests are walked by their [`super::shape`], which allocates nothing and bounds what the decoded form may take.
+//! Everything else that others wrote (answers, members' subscriptions, requests without a shape) is first decoded through
+//! [`Guard`], a buffer that hands out no length which the remaining bytes cannot satisfy:
 //! - A 32-bit integer above the number of remaining bytes is handed out as -2. Where it is a length the decode fails,
 //!   since only -1 (null) is a negative length; where it is a value nobody looks at it in the first pass.
 //! - A variable length integer of more than one byte above the number of remaining bytes ends the decode. These are only
@@ -12,29 +14,40 @@
 //!
 //! Bytes after the message are ignored, as Kafka does.
 
+use std::ops::Range;
+
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
 use kafka_protocol::protocol::{Decodable, Request};
 
 use super::WireError;
+use super::shape::request_shape;
 
 /// A length that no decoder accepts.
 const IMPOSSIBLE_LENGTH: i32 = -2;
 
-/// Decodes the body of a request. What is decoded are slices of `body`.
-pub fn decode_request<T: Request>(body: Bytes, version: i16) -> Result<T, WireError> {
-    decode_guarded(body, version)
+/// Decodes the body of a request. What is decoded are slices of `body`. Fails on a length that the body cannot satisfy,
+/// and on more elements than 16 MiB and ten times the body have room for.
+pub fn decode_request<T: Request>(mut body: Bytes, version: i16) -> Result<T, WireError> {
+    let Some(shape) = request_shape(T::KEY) else {
+        return decode_guarded(body, version);
+    };
+    shape.walk(&body, version)?;
+    T::decode(&mut body, version).map_err(undecodable)
 }
 
 /// Decodes any message of the codec crate that somebody else wrote.
 pub fn decode_guarded<T: Decodable>(mut bytes: Bytes, version: i16) -> Result<T, WireError> {
-    let undecodable = |error: anyhow::Error| WireError::Undecodable(error.to_string());
     T::decode(&mut Guard(bytes.clone()), version).map_err(undecodable)?;
     T::decode(&mut bytes, version).map_err(undecodable)
 }
 
+fn undecodable(error: anyhow::Error) -> WireError {
+    WireError::Undecodable(error.to_string())
+}
+
 /// The buffer of the first pass.
-struct Guard(Bytes);
+pub(super) struct Guard(pub(super) Bytes);
 
 impl Guard {
     /// Whether the variable length integer that starts at the next byte, if one does, may be handed out. Asked at each of
@@ -51,7 +64,7 @@ impl Guard {
         false
     }
 
-    fn plausible(&self, value: i64) -> bool {
+    fn is_plausible(&self, value: i64) -> bool {
         value <= self.0.len() as i64
     }
 }
@@ -78,17 +91,17 @@ impl Buf for Guard {
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
         let value = self.0.try_get_i32()?;
-        Ok(if self.plausible(value.into()) { value } else { IMPOSSIBLE_LENGTH })
+        Ok(if self.is_plausible(value.into()) { value } else { IMPOSSIBLE_LENGTH })
     }
 
     fn try_get_u32(&mut self) -> Result<u32, TryGetError> {
         let value = self.0.try_get_u32()?;
-        Ok(if self.plausible(value.into()) { value } else { 0 })
+        Ok(if self.is_plausible(value.into()) { value } else { 0 })
     }
 }
 
 impl ByteBuf for Guard {
-    fn peek_bytes(&mut self, range: std::ops::Range<usize>) -> Bytes {
+    fn peek_bytes(&mut self, range: Range<usize>) -> Bytes {
         self.0.slice(range)
     }
 

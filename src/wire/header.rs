@@ -31,6 +31,12 @@ impl RequestHeader {
     /// Takes the header off a frame, whose rest is then the body. A key that Kafka does not have is an error (Kafka
     /// closes the connection); versions are not looked at but to tell header v1 from v2.
     pub fn decode(frame: &mut Bytes) -> Result<Self, WireError> {
+        Self::decode_reusing(frame, None)
+    }
+
+    /// As [`RequestHeader::decode`]; `known`, the client id of the request before, is used again when it is the same,
+    /// which it is on nearly every connection.
+    pub fn decode_reusing(frame: &mut Bytes, known: Option<&Arc<str>>) -> Result<Self, WireError> {
         let short = |_| WireError::Header("shorter than a header".to_owned());
         let api_key = frame.try_get_i16().map_err(short)?;
         let api_version = frame.try_get_i16().map_err(short)?;
@@ -39,7 +45,7 @@ impl RequestHeader {
         // The client id keeps its two byte length in v2, so that any broker can read it.
         let client_id = match frame.try_get_i16().map_err(short)? {
             -1 => None,
-            length => Some(take_client_id(frame, length)?),
+            length => Some(take_client_id(frame, length, known)?),
         };
         if header_version >= 2 {
             skip_tagged_fields(frame).map_err(|error| WireError::Header(error.to_string()))?;
@@ -48,13 +54,16 @@ impl RequestHeader {
     }
 }
 
-fn take_client_id(frame: &mut Bytes, length: i16) -> Result<Arc<str>, WireError> {
+fn take_client_id(frame: &mut Bytes, length: i16, known: Option<&Arc<str>>) -> Result<Arc<str>, WireError> {
     let length = usize::try_from(length).map_err(|_| WireError::Header(format!("client id of {length} bytes")))?;
     if length > frame.remaining() {
         return Err(WireError::Header(format!("client id of {length} bytes, {} remaining", frame.remaining())));
     }
-    // Kafka replaces what is not UTF-8; the name is only shown and compared.
-    let client_id = String::from_utf8_lossy(&frame[..length]).into();
+    let client_id = match known {
+        Some(known) if known.as_bytes() == &frame[..length] => known.clone(),
+        // Kafka replaces what is not UTF-8; the name is only shown and compared.
+        _ => String::from_utf8_lossy(&frame[..length]).into(),
+    };
     frame.advance(length);
     Ok(client_id)
 }

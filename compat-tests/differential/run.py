@@ -1,0 +1,223 @@
+"""The same requests to Ottla and to Apache Kafka; the decoded answers compared.
+
+    differential/run [--only REGEX] [--list]
+
+Each broker starts fresh and gets every case of cases.py in order. What must differ (ids, ports, times) is normalised; what
+differs for a reason is in known.py, and PROTOCOL.md lists the reason. Anything else fails.
+"""
+import argparse
+import os
+import re
+import socket
+import struct
+import sys
+import time
+import uuid
+
+from cases import all_cases
+from known import reason_for
+from schema import Message
+
+MESSAGES = {}
+
+
+def message(name):
+    if name not in MESSAGES:
+        MESSAGES[name] = Message(name)
+    return MESSAGES[name]
+
+
+class Facts:
+    """What one broker answered so far, for the requests and the normaliser."""
+
+    def __init__(self):
+        self.topic_ids, self.members, self.generations = {}, {}, {}
+        self.session_id, self.producer_id = 0, -1
+
+    def topic_id(self, name):
+        return name if isinstance(name, uuid.UUID) else self.topic_ids.get(name, uuid.UUID(int=1))
+
+    def member(self, group):
+        return self.members.get(group, "")
+
+    def generation(self, group):
+        return self.generations.get(group, -1)
+
+    def learn(self, api, request, answer):
+        if api == "Metadata":
+            for topic in answer.get("Topics") or []:
+                if topic.get("TopicId", uuid.UUID(int=0)).int and topic.get("Name"):
+                    self.topic_ids[topic["Name"]] = topic["TopicId"]
+        if api == "CreateTopics":
+            for topic in answer["Topics"]:
+                if topic.get("TopicId", uuid.UUID(int=0)).int:
+                    self.topic_ids[topic["Name"]] = topic["TopicId"]
+        if api == "JoinGroup" and isinstance(request, dict) and answer["MemberId"] and answer["ErrorCode"] in (0, 79):
+            self.members[request["GroupId"]] = answer["MemberId"]
+            if answer["ErrorCode"] == 0:
+                self.generations[request["GroupId"]] = answer["GenerationId"]
+        if api == "Fetch" and answer.get("SessionId"):
+            self.session_id = answer["SessionId"]
+        if api == "InitProducerId" and answer["ErrorCode"] == 0:
+            self.producer_id = answer["ProducerId"]
+
+
+class Broker:
+    def __init__(self, address):
+        self.host, _, port = address.partition(":")
+        self.port, self.facts, self.socket, self.correlation = int(port), Facts(), None, 0
+
+    def connect(self):
+        if self.socket is None:
+            self.socket = socket.create_connection((self.host, self.port), timeout=20)
+
+    def close(self):
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = None
+
+    def ask(self, api, version, body):
+        """The decoded answer, or a word for what happened instead."""
+        request = message(api + "Request")
+        body = body(self.facts) if callable(body) else body
+        data = body if isinstance(body, bytes) else request.encode(body, version)
+        self.connect()
+        self.correlation += 1
+        header = struct.pack(">hhih", request.key, version, self.correlation, 4) + b"diff" + (b"\0" if request.flexible(version) else b"")
+        self.socket.sendall(struct.pack(">i", len(header) + len(data)) + header + data)
+        try:
+            answer = self.receive(struct.unpack(">i", self.receive(4))[0])
+        except (ConnectionError, struct.error):
+            self.close()
+            return "the connection closes"
+        except TimeoutError:
+            self.close()
+            return "no answer"
+        if struct.unpack(">i", answer[:4])[0] != self.correlation:
+            self.close()
+            return "an answer to another request"
+        try:
+            decoded = self.decode(api, version, answer[4:])
+        except (AssertionError, struct.error, UnicodeDecodeError) as error:
+            return f"an answer that cannot be decoded: {error}"
+        self.facts.learn(api, body, decoded)
+        return decoded
+
+    @staticmethod
+    def decode(api, version, answer):
+        request, response = message(api + "Request"), message(api + "Response")
+        if api == "ApiVersions":
+            body_version = version if version in request.versions() else 0
+            return response.decode(answer, body_version)
+        return response.decode(answer[1 if response.flexible(version) else 0:], version)
+
+    def receive(self, count):
+        data = b""
+        while len(data) < count:
+            part = self.socket.recv(count - len(data))
+            if not part:
+                raise ConnectionError
+            data += part
+        return data
+
+    def normalise(self, api, value, field=""):
+        names = {identifier: name for name, identifier in self.facts.topic_ids.items()}
+        members = {identifier: group for group, identifier in self.facts.members.items()}
+        if isinstance(value, dict):
+            return {name: self.normalise(api, part, name) for name, part in value.items()}
+        if isinstance(value, list):
+            parts = [self.normalise(api, part, field) for part in value]
+            return sorted(parts, key=repr) if parts and isinstance(parts[0], dict) else parts
+        if isinstance(value, uuid.UUID):
+            return f"<id of {names[value]}>" if value in names else str(value)
+        if field in ("ThrottleTimeMs", "LogAppendTimeMs", "LastTimestamp", "SessionId", "ProducerId", "BrokerEpoch", "TotalBytes", "UsableBytes", "LogDir", "ClientHost", "FinalizedFeaturesEpoch"):
+            return value if value in (0, -1, None) else f"<{field}>"
+        if field in ("Host", "ClusterId"):
+            return f"<{field}>"
+        if field == "Port":
+            return "<port>" if value == self.port else value
+        if isinstance(value, str):
+            for member, group in members.items():
+                value = value.replace(member, f"<member of {group}>")
+            for identifier, name in names.items():
+                value = value.replace(kafka_text(identifier), f"<id of {name}>")
+            value = re.sub(r"-?\d{13,19}", "<time>", value)
+            return re.sub(r"diff-[0-9a-f-]{36}", "<member>", re.sub(r"[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])", "<id>", value))
+        return value
+
+
+def kafka_text(identifier):
+    import base64
+    return base64.urlsafe_b64encode(identifier.bytes).decode().rstrip("=")
+
+
+def differences(path, ours, theirs):
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in sorted(set(ours) | set(theirs)):
+            yield from differences(f"{path}.{name}", ours.get(name, "<absent>"), theirs.get(name, "<absent>"))
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (our, their) in enumerate(zip(ours, theirs)):
+            yield from differences(f"{path}[{index}]", our, their)
+    elif ours != theirs:
+        yield path, ours, theirs
+
+
+def comparable(api, ours, theirs):
+    """What both can be expected to say: rows of tables that Ottla has in part are compared where both have them."""
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return ours, theirs
+    if api == "ApiVersions":
+        for answer in (ours, theirs):
+            answer["ApiKeys"] = [entry for entry in answer["ApiKeys"] if entry["ApiKey"] in {row["ApiKey"] for row in ours["ApiKeys"]} & {row["ApiKey"] for row in theirs["ApiKeys"]}]
+    if api == "DescribeConfigs":
+        for our, their in zip(ours["Results"], theirs["Results"]):
+            both = {row["Name"] for row in our["Configs"] or []} & {row["Name"] for row in their["Configs"] or []}
+            for result in (our, their):
+                result["Configs"] = [row for row in result["Configs"] or [] if row["Name"] in both]
+                for row in result["Configs"]:
+                    row.pop("Documentation", None)
+    return ours, theirs
+
+
+def compare(ottla, kafka, api, version, body):
+    answers = [broker.normalise(api, broker.ask(api, version, body)) for broker in (ottla, kafka)]
+    return list(differences("", *comparable(api, *answers)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--verbose", action="store_true", help="print the known differences too")
+    options = parser.parse_args()
+    cases = list(all_cases())
+    if options.list:
+        print("\n".join(label for label, *_ in cases))
+        return 0
+    ottla, kafka = Broker(os.environ["OTTLA"]), Broker(os.environ["KAFKA"])
+    same, known, different = 0, 0, 0
+    for label, api, version, body in cases:
+        found = compare(ottla, kafka, api, version, body)
+        for _ in range(3):
+            # Apache Kafka's brokers hear of a change after it was answered: a read may need a moment.
+            if not found or not api.startswith(("Describe", "Metadata", "List")):
+                break
+            time.sleep(0.3)
+            found = compare(ottla, kafka, api, version, body)
+        unexplained = [(path, ours, theirs) for path, ours, theirs in found if not reason_for(label, api, path, ours, theirs)]
+        if not re.search(options.only, label):
+            continue
+        if not found:
+            same += 1
+            continue
+        known, different = known + (not unexplained), different + bool(unexplained)
+        for path, ours, theirs in found if options.verbose else unexplained:
+            reason = reason_for(label, api, path, ours, theirs)
+            print(f"{'known' if reason else 'DIFFERENT'} {label}\n    {path}\n    ottla {str(ours)[:300]}\n    kafka {str(theirs)[:300]}" + (f"\n    {reason}" if reason else ""))
+    print(f"{same} answers are the same, {known} differ for a known reason, {different} differ")
+    print(f"{same + known} passed, {different} failed")
+    return 1 if different or not same else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

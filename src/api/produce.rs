@@ -1,0 +1,338 @@
+//! Produce (key 0): appends what clients send (`KafkaApis.handleProduceRequest`, `ReplicaManager.handleProduceAppend`).
+//!
+//! Everything is appended before `handle` returns, so that pipelined requests keep their order; what may be waited for is
+//! the high watermark (acks=all) and the disk (`flush.messages`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::current_leader::current_leader;
+use super::error_mapping::{NONE, ToErrorCode};
+use super::handler::{Answer, CloseReason, RequestContext};
+use super::services::Services;
+use crate::metadata::MetadataImage;
+use crate::record::{BatchHeader, ValidationError, check_produce_format};
+use crate::replica::{ACKS_ALL, HighWatermarkWait, Partition, ReplicaError};
+use crate::storage::{AppendOrigin, FlushTicket};
+use crate::types::{Uuid, is_internal_topic};
+
+/// First version that names topics by id (KIP-516).
+const TOPIC_ID_VERSION: i16 = 13;
+/// First version that tells the current leader (KIP-951).
+const CURRENT_LEADER_VERSION: i16 = 10;
+/// First version with errors of single records (KIP-467).
+const RECORD_ERRORS_VERSION: i16 = 8;
+/// The client id that may write to internal topics (`AdminUtils`).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// Appends every partition's batch and answers, or waits for the acknowledgements that the producer wants.
+pub fn handle(services: &Arc<Services>, context: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
+    let acks = request.acks;
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = services.env.clock.monotonic().saturating_add(timeout);
+    let image = services.replicas.image();
+    let mut produce = Produce::new(services, context, &request);
+    for topic in request.topic_data {
+        produce.topic(&image, topic);
+    }
+    let Produce { mut response, pending, .. } = produce;
+    if acks == 0 {
+        // The producer expects no answer: a closed connection is the only way to tell it of an error.
+        return match first_error(&response) {
+            Some(error) => Answer::Close(CloseReason::Refused(format!("Produce with acks=0 failed: error {error}"))),
+            None => Answer::Nothing,
+        };
+    }
+    if pending.is_empty() {
+        tell_leaders(services, context, &mut response);
+        return Answer::Now(response);
+    }
+    let (services, context) = (services.clone(), context.clone());
+    Answer::Later(Box::pin(async move {
+        wait(&services, pending, deadline, &mut response).await;
+        tell_leaders(&services, &context, &mut response);
+        response
+    }))
+}
+
+/// An acknowledgement that is still missing, and where in the answer it belongs.
+struct Pending {
+    topic: usize,
+    partition: usize,
+    committed: HighWatermarkWait,
+    flush: Option<FlushTicket>,
+}
+
+/// One request while it is worked on.
+struct Produce<'a> {
+    services: &'a Services,
+    version: i16,
+    acks: i16,
+    /// Why the whole request is refused.
+    refused: Option<(ResponseError, Option<String>)>,
+    has_transactional_id: bool,
+    may_write_internal_topics: bool,
+    now: i64,
+    response: ProduceResponse,
+    pending: Vec<Pending>,
+}
+
+impl<'a> Produce<'a> {
+    fn new(services: &'a Services, context: &RequestContext, request: &ProduceRequest) -> Self {
+        let has_transactional_id = request.transactional_id.is_some();
+        Self {
+            services,
+            version: context.api_version,
+            acks: request.acks,
+            refused: refuse(request),
+            has_transactional_id,
+            may_write_internal_topics: context.client_id.as_deref() == Some(ADMIN_CLIENT_ID),
+            now: services.env.clock.wall_millis(),
+            response: ProduceResponse::default(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Appends the batches of one topic and puts its part of the answer in place.
+    fn topic(&mut self, image: &MetadataImage, topic: TopicProduceData) {
+        let named = if self.version >= TOPIC_ID_VERSION {
+            image.topics.topic_by_id(topic.topic_id)
+        } else {
+            image.topics.topic(topic.name.as_str())
+        };
+        // Owned, so that the answer does not pin the request's buffer while it waits.
+        let name: Arc<str> = named.map_or_else(|| Arc::from(topic.name.as_str()), |topic| topic.name.clone());
+        let mut answer = TopicProduceResponse::default()
+            .with_name(TopicName(StrBytes::from_string(name.to_string())))
+            .with_topic_id(topic.topic_id);
+        answer.partition_responses.reserve_exact(topic.partition_data.len());
+        for partition in topic.partition_data {
+            let index = partition.index;
+            let result = match named {
+                None if self.version >= TOPIC_ID_VERSION => Err(Refusal::bare(ResponseError::UnknownTopicId)),
+                _ => self.partition(image, &name, topic.topic_id, partition),
+            };
+            answer.partition_responses.push(match result {
+                Ok((partition_answer, None)) => partition_answer,
+                Ok((partition_answer, Some((committed, flush)))) => {
+                    let (topic, partition) = (self.response.responses.len(), answer.partition_responses.len());
+                    self.pending.push(Pending { topic, partition, committed, flush });
+                    partition_answer
+                }
+                Err(refusal) => refusal.answer(index, self.version),
+            });
+        }
+        self.response.responses.push(answer);
+    }
+
+    #[expect(clippy::type_complexity, reason = "an answer, and what it still waits for")]
+    fn partition(
+        &self,
+        image: &MetadataImage,
+        topic: &Arc<str>,
+        topic_id: Uuid,
+        data: PartitionProduceData,
+    ) -> Result<(PartitionProduceResponse, Option<(HighWatermarkWait, Option<FlushTicket>)>), Refusal> {
+        if let Some((error, message)) = &self.refused {
+            return Err(Refusal { message: message.clone(), ..Refusal::bare(*error) });
+        }
+        if image.topics.partition(topic, data.index).is_none() {
+            return Err(Refusal::bare(ResponseError::UnknownTopicOrPartition));
+        }
+        let records = data.records.unwrap_or_default();
+        check_produce_format(&records, self.version).map_err(|error| Refusal::bare(error.response_error()))?;
+        if self.has_transactional_id && is_transactional(&records) {
+            // No transaction coordinator has handed out this producer id: what Kafka finds out by asking it.
+            return Err(Refusal::bare(ResponseError::InvalidProducerIdMapping));
+        }
+        if !(ACKS_ALL..=1).contains(&self.acks) {
+            return Err(Refusal::bare(ResponseError::InvalidRequiredAcks));
+        }
+        if is_internal_topic(topic) && !self.may_write_internal_topics {
+            return Err(Refusal::bare(ResponseError::InvalidTopicException));
+        }
+        let partition = self
+            .services
+            .replicas
+            .partition_by_name(topic, data.index)
+            .map_err(|error| Refusal::bare(error.response_error()))?;
+        if self.version >= TOPIC_ID_VERSION && partition.topic_id() != topic_id {
+            return Err(Refusal::bare(ResponseError::UnknownTopicId));
+        }
+        let appended = partition
+            .append_records_to_leader(records, self.acks, AppendOrigin::Client, self.now)
+            .map_err(|error| Refusal::of_append(&partition, &error))?;
+        let answer = PartitionProduceResponse::default()
+            .with_index(data.index)
+            .with_base_offset(appended.base_offset)
+            .with_log_append_time_ms(appended.log_append_time)
+            .with_log_start_offset(appended.log_start_offset);
+        let flush = appended.flush.filter(|flush| self.acks != 0 && !flush.is_ready());
+        let required_offset = if self.acks == ACKS_ALL { appended.last_offset + 1 } else { i64::MIN };
+        let mut committed = partition.committed(required_offset);
+        let pending = match committed.now() {
+            Some(Err(error)) => return Err(Refusal::of_append(&partition, &error)),
+            Some(Ok(())) if flush.is_none() => None,
+            Some(Ok(())) => Some((HighWatermarkWait::reached(), flush)),
+            None => Some((committed, flush)),
+        };
+        Ok((answer, pending))
+    }
+}
+
+/// Why a partition's batch was not appended.
+struct Refusal {
+    error: ResponseError,
+    log_start_offset: i64,
+    message: Option<String>,
+    records: Vec<BatchIndexAndErrorMessage>,
+}
+
+impl Refusal {
+    /// Just the error.
+    fn bare(error: ResponseError) -> Self {
+        Self { error, log_start_offset: -1, message: None, records: Vec::new() }
+    }
+
+    /// What the partition said; for some errors Kafka also tells the log's first offset
+    /// (`ReplicaManager.appendRecordsToLeader`).
+    fn of_append(partition: &Partition, error: &ReplicaError) -> Self {
+        let code = error.response_error();
+        let is_bare = matches!(
+            code,
+            ResponseError::UnknownTopicOrPartition
+                | ResponseError::NotLeaderOrFollower
+                | ResponseError::MessageTooLarge
+                | ResponseError::RecordListTooLarge
+                | ResponseError::CorruptMessage
+                | ResponseError::KafkaStorageError
+                | ResponseError::UnknownTopicId
+        );
+        if is_bare {
+            return Self::bare(code);
+        }
+        let ReplicaError::Validation(validation) = error else {
+            return Self { log_start_offset: partition.log().log_start_offset(), ..Self::bare(code) };
+        };
+        let records = validation.record_errors().iter().map(|problem| {
+            BatchIndexAndErrorMessage::default()
+                .with_batch_index(problem.batch_index)
+                .with_batch_index_error_message(Some(StrBytes::from_string(problem.message.clone())))
+        });
+        Self {
+            error: code,
+            log_start_offset: partition.log().log_start_offset(),
+            message: validation.client_message().map(str::to_owned),
+            records: records.collect(),
+        }
+    }
+
+    fn answer(self, index: i32, version: i16) -> PartitionProduceResponse {
+        let mut answer = PartitionProduceResponse::default()
+            .with_index(index)
+            .with_error_code(self.error.code())
+            .with_base_offset(-1)
+            .with_log_append_time_ms(-1)
+            .with_log_start_offset(self.log_start_offset);
+        if version >= RECORD_ERRORS_VERSION {
+            answer.record_errors = self.records;
+            answer.error_message = self.message.map(StrBytes::from_string);
+        }
+        answer
+    }
+}
+
+/// Waits for everything that is pending: one waiter after the other, because all of them have to come.
+async fn wait(services: &Services, pending: Vec<Pending>, deadline: Duration, response: &mut ProduceResponse) {
+    let mut timeout = services.env.clock.sleep_until(deadline);
+    let mut is_over = false;
+    for Pending { topic, partition, mut committed, flush } in pending {
+        let outcome = if is_over {
+            committed.now()
+        } else {
+            tokio::select! {
+                biased;
+                outcome = &mut committed => Some(outcome),
+                () = &mut timeout => {
+                    is_over = true;
+                    None
+                }
+            }
+        };
+        let error_code = match outcome {
+            Some(Ok(())) => NONE,
+            Some(Err(error)) => error.error_code(),
+            None => ResponseError::RequestTimedOut.code(),
+        };
+        let answer = &mut response.responses[topic].partition_responses[partition];
+        answer.error_code = error_code;
+        // Kafka syncs inside the append, so that no timeout applies.
+        if let Some(flush) = flush
+            && let Err(error) = flush.await
+        {
+            let error = ReplicaError::Storage(error);
+            *answer = Refusal::bare(error.response_error()).answer(answer.index, RECORD_ERRORS_VERSION);
+        }
+    }
+}
+
+/// Tells a producer that asked the wrong broker who leads (KIP-951).
+fn tell_leaders(services: &Services, context: &RequestContext, response: &mut ProduceResponse) {
+    if context.api_version < CURRENT_LEADER_VERSION {
+        return;
+    }
+    let wrong_leader = ResponseError::NotLeaderOrFollower.code();
+    let image = services.replicas.image();
+    for topic in &mut response.responses {
+        for partition in topic.partition_responses.iter_mut().filter(|answer| answer.error_code == wrong_leader) {
+            let Some(leader) = current_leader(services, &image, context, topic.name.as_str(), partition.index) else {
+                continue;
+            };
+            partition.current_leader =
+                LeaderIdAndEpoch::default().with_leader_id(leader.id.into()).with_leader_epoch(leader.epoch);
+            let Some(endpoint) = leader.endpoint else { continue };
+            if response.node_endpoints.iter().all(|node| node.node_id.0 != leader.id) {
+                response.node_endpoints.push(
+                    NodeEndpoint::default()
+                        .with_node_id(leader.id.into())
+                        .with_host(StrBytes::from_string(endpoint.host))
+                        .with_port(i32::from(endpoint.port))
+                        .with_rack(leader.rack.map(StrBytes::from_string)),
+                );
+            }
+        }
+    }
+}
+
+fn first_error(response: &ProduceResponse) -> Option<i16> {
+    let answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    answers.map(|answer| answer.error_code).find(|code| *code != NONE)
+}
+
+/// What Kafka finds out while it looks for transactional batches, before it looks at any partition
+/// (`RequestUtils.hasTransactionalRecords`): bytes that are no batch, or a transaction without a transactional id.
+fn refuse(request: &ProduceRequest) -> Option<(ResponseError, Option<String>)> {
+    for partition in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
+        let records = partition.records.as_deref().unwrap_or_default();
+        if let Err(ValidationError::CorruptFraming(message)) = check_produce_format(records, i16::MAX) {
+            return Some((ResponseError::CorruptMessage, Some(message)));
+        }
+        if is_transactional(records) {
+            let error = ResponseError::TransactionalIdAuthorizationFailed;
+            return request.transactional_id.is_none().then_some((error, None));
+        }
+    }
+    None
+}
+
+fn is_transactional(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
+}

@@ -1,0 +1,427 @@
+//! One connection: frames in, handlers called, answers out in the order of the requests.
+//!
+//! Kafka runs one request of a connection at a time (`SocketServer` mutes the channel). What a client can observe here is
+//! the same: a request starts when the answers before it are done, except that requests whose row says `runs_ahead`
+//! (Produce) may start while answers of such requests are waited for: their effect has happened already, only the
+//! acknowledgement is missing, and several of them then share one flush.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::dispatch::Dispatch;
+use super::frame_reader::{FrameLimits, FrameReader, ReadError};
+use super::memory::{FrameMemory, STALL_BEYOND_LIMIT};
+use super::response_writer::ResponseWriter;
+use super::transport::Transport;
+use crate::api::registry::{ApiEntry, Lookup};
+use crate::api::{CloseReason, Outcome, Principal, RequestContext, Response};
+use crate::env::{BoxFuture, Clock};
+use crate::telemetry::Metrics;
+use crate::wire::{self, RequestHeader};
+
+/// Answers that may be waited for on one connection.
+const MAX_PENDING_ANSWERS: usize = 64;
+/// Bytes of frames whose answers are waited for on one connection; one frame may exceed it.
+const MAX_PENDING_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of answers that are gathered before they are written although another request is there already.
+const GATHERED_ANSWER_BYTES: usize = 64 * 1024;
+
+/// How far the server has gone towards its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Running,
+    /// No new requests; those that have begun are answered.
+    Draining,
+    /// Connections are dropped.
+    Closing,
+}
+
+/// What all connections of a server share.
+pub struct Shared {
+    /// The APIs.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Memory of all frames.
+    pub memory: Arc<FrameMemory>,
+    /// Limits of one frame.
+    pub frame_limits: FrameLimits,
+    /// `connections.max.idle.ms`.
+    pub max_idle: Duration,
+    /// How long a peer may take nothing of its answers.
+    pub write_stall: Duration,
+    /// The server's end.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("writing failed: {0}")]
+    Write(#[from] io::Error),
+    #[error(transparent)]
+    Refused(#[from] CloseReason),
+    #[error("idle")]
+    Idle,
+    #[error("the broker stops")]
+    Stopping,
+    #[error("a handler panicked: {0}")]
+    Panicked(String),
+}
+
+struct PendingAnswer {
+    answer: PendingState,
+    runs_ahead: bool,
+    frame_bytes: usize,
+}
+
+enum PendingState {
+    Ready(Response),
+    Waiting(BoxFuture<'static, Result<Response, CloseReason>>),
+    End(End),
+}
+
+enum Event {
+    Frame(Bytes),
+    Answered,
+    ReadEnded(ReadError),
+    Timer,
+    Draining,
+}
+
+/// One accepted connection.
+pub struct Connection {
+    shared: Arc<Shared>,
+    transport: Transport,
+    reader: FrameReader,
+    writer: ResponseWriter,
+    pending: VecDeque<PendingAnswer>,
+    pending_bytes: usize,
+    /// A frame that may not start yet.
+    parked: Option<(Bytes, &'static ApiEntry)>,
+    /// Set when no more frames are read; the reason is told when the answers are out.
+    ended: Option<End>,
+    timer: Option<(Duration, BoxFuture<'static, ()>)>,
+    last_activity: Duration,
+    /// What every request's context starts from.
+    context: RequestContext,
+}
+
+impl Connection {
+    /// A connection that `listener` accepted.
+    pub fn new(shared: Arc<Shared>, transport: Transport, listener: Arc<str>, peer: SocketAddr, id: u64) -> Self {
+        let local = transport.local_address().unwrap_or(peer);
+        let context = RequestContext {
+            api_key: 0,
+            api_version: 0,
+            correlation_id: 0,
+            client_id: None,
+            listener,
+            peer,
+            local,
+            connection_id: id,
+            principal: Principal::anonymous(),
+        };
+        Self {
+            reader: FrameReader::new(shared.frame_limits, Arc::clone(&shared.memory), Arc::clone(&shared.clock)),
+            writer: ResponseWriter::new(shared.write_stall, Arc::clone(&shared.clock)),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            parked: None,
+            ended: None,
+            timer: None,
+            last_activity: shared.clock.monotonic(),
+            context,
+            transport,
+            shared,
+        }
+    }
+
+    /// Serves until the peer leaves, misbehaves or the server stops.
+    pub async fn run(mut self) {
+        let mut phase = self.shared.phase.clone();
+        let peer = self.context.peer;
+        let end = {
+            let mut closing = pin!(async move {
+                // An error means that the server is gone.
+                let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+            });
+            let mut serve = pin!(self.serve());
+            poll_fn(|context| match serve.as_mut().poll(context) {
+                Poll::Ready(end) => Poll::Ready(end),
+                Poll::Pending => closing.as_mut().poll(context).map(|()| End::Stopping),
+            })
+            .await
+        };
+        self.shared.metrics.request_bytes_in_flight.add(-(self.pending_bytes as i64));
+        self.report(peer, &end);
+        // Tell the peer that nothing comes any more; what it does about it does not matter.
+        let transport = &mut self.transport;
+        let _ = poll_fn(|context| match transport.poll_shutdown(context) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            ready => ready,
+        })
+        .await;
+    }
+
+    fn report(&self, peer: SocketAddr, end: &End) {
+        match end {
+            End::Read(ReadError::Closed | ReadError::Io(_)) | End::Idle | End::Stopping => {
+                tracing::debug!("Connection from {peer} ended: {end}");
+            }
+            End::Panicked(_) => tracing::error!("Closing connection from {peer}: {end}"),
+            End::Refused(_) | End::Read(_) => {
+                self.shared.metrics.request_errors_total.increment();
+                tracing::warn!("Closing connection from {peer}: {end}");
+            }
+            End::Write(_) => tracing::info!("Connection from {peer} ended: {end}"),
+        }
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut phase = self.shared.phase.clone();
+        let mut draining = pin!(async move {
+            let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+        });
+        loop {
+            if let Some(end) = self.collect_answers() {
+                // The answers before the one that ends the connection still go out.
+                return match self.flush().await {
+                    Ok(()) => end,
+                    Err(error) => End::Write(error),
+                };
+            }
+            if !self.may_gather_more()
+                && let Err(error) = self.flush().await
+            {
+                return End::Write(error);
+            }
+            if self.pending.is_empty()
+                && self.parked.is_none()
+                && let Some(end) = self.ended.take()
+            {
+                return end;
+            }
+            if let Some((frame, entry)) = self.parked.take() {
+                if self.may_start(entry) {
+                    self.start(frame, entry);
+                    continue;
+                }
+                self.parked = Some((frame, entry));
+            }
+            match poll_fn(|context| self.poll_event(context, draining.as_mut())).await {
+                Event::Frame(frame) => self.take_frame(frame),
+                Event::Answered => {}
+                // Nobody is there any more to take an answer.
+                Event::ReadEnded(ReadError::Io(error)) => return End::Read(error.into()),
+                Event::ReadEnded(error) => self.ended = Some(error.into()),
+                Event::Timer => {
+                    if let Some(end) = self.check_deadlines() {
+                        return end;
+                    }
+                }
+                Event::Draining => self.ended = Some(End::Stopping),
+            }
+        }
+    }
+
+    /// Moves finished answers at the front to the writer; the end of the connection when that comes first.
+    fn collect_answers(&mut self) -> Option<End> {
+        while let Some(front) = self.pending.front()
+            && !matches!(front.answer, PendingState::Waiting(_))
+        {
+            let answer = self.pending.pop_front()?;
+            self.pending_bytes -= answer.frame_bytes;
+            self.shared.metrics.request_bytes_in_flight.add(-(answer.frame_bytes as i64));
+            match answer.answer {
+                PendingState::Ready(response) => self.writer.push(response),
+                PendingState::End(end) => return Some(end),
+                PendingState::Waiting(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Whether the next request is here already and its answer can leave together with those before.
+    fn may_gather_more(&self) -> bool {
+        self.pending.is_empty()
+            && self.parked.is_none()
+            && self.ended.is_none()
+            && self.writer.memory_bytes() < GATHERED_ANSWER_BYTES
+            && self.reader.has_buffered_frame()
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        let sent = self.writer.flush(&mut self.transport).await?;
+        self.shared.metrics.response_bytes_total.add(sent);
+        self.last_activity = self.shared.clock.monotonic();
+        Ok(())
+    }
+
+    /// Whether a request may run before the answers that are waited for.
+    fn may_start(&self, entry: &ApiEntry) -> bool {
+        self.pending.is_empty()
+            || (entry.runs_ahead
+                && self.pending.len() < MAX_PENDING_ANSWERS
+                && self.pending_bytes < MAX_PENDING_FRAME_BYTES
+                && self.pending.iter().all(|answer| answer.runs_ahead))
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>, draining: std::pin::Pin<&mut impl Future>) -> Poll<Event> {
+        if let Some(front) = self.pending.front_mut()
+            && let PendingState::Waiting(future) = &mut front.answer
+            && let Poll::Ready(result) = poll_answer(future, context)
+        {
+            if matches!(result, Err(End::Panicked(_))) {
+                self.shared.metrics.request_panics_total.increment();
+            }
+            front.answer = match result {
+                Ok(response) => PendingState::Ready(response),
+                Err(end) => PendingState::End(end),
+            };
+            return Poll::Ready(Event::Answered);
+        }
+        // A frame that has begun is read on: its sender's time runs.
+        let reads = self.ended.is_none() && self.parked.is_none();
+        if reads && let Poll::Ready(result) = self.reader.poll_frame(context, &mut self.transport) {
+            return Poll::Ready(match result {
+                Ok(frame) => Event::Frame(frame),
+                Err(error) => Event::ReadEnded(error),
+            });
+        }
+        if self.ended.is_none() && draining.poll(context).is_ready() {
+            return Poll::Ready(Event::Draining);
+        }
+        self.poll_timer(context).map(|()| Event::Timer)
+    }
+
+    /// The moment that something must have happened by.
+    fn deadline(&self) -> Option<Duration> {
+        if self.parked.is_some() || self.ended.is_some() {
+            return None;
+        }
+        if self.reader.waits_for_memory() {
+            return Some(self.shared.clock.monotonic() + STALL_BEYOND_LIMIT);
+        }
+        match self.reader.deadline() {
+            Some(deadline) => Some(deadline),
+            None if self.pending.is_empty() => Some(self.last_activity + self.shared.max_idle),
+            None => None,
+        }
+    }
+
+    /// One timer for all deadlines, set anew only when one comes earlier than it: a busy connection never touches it.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline() else { return Poll::Pending };
+        if self.timer.as_ref().is_none_or(|(at, _)| *at > deadline) {
+            self.timer = Some((deadline, self.shared.clock.sleep_until(deadline)));
+        }
+        match &mut self.timer {
+            Some((_, sleep)) => sleep.as_mut().poll(context),
+            None => Poll::Pending,
+        }
+    }
+
+    fn check_deadlines(&mut self) -> Option<End> {
+        self.timer = None;
+        if self.reader.waits_for_memory() || self.deadline()? > self.shared.clock.monotonic() {
+            return None;
+        }
+        Some(if self.reader.in_frame() {
+            End::Read(ReadError::TooSlow { received: self.reader.received() })
+        } else {
+            End::Idle
+        })
+    }
+
+    /// Looks the request up, and starts it or lets it wait for the answers before it.
+    fn take_frame(&mut self, frame: Bytes) {
+        let metrics = &self.shared.metrics;
+        self.last_activity = self.shared.clock.monotonic();
+        metrics.requests_total.increment();
+        metrics.request_bytes_total.add(frame.len() as u64);
+        let Some(start) = frame.first_chunk() else {
+            return self.end_after_answers(CloseReason::Refused("a frame without a request header".to_owned()).into());
+        };
+        let (key, version) = wire::peek_api(*start);
+        match self.shared.dispatch.lookup(key, version) {
+            Lookup::Entry(entry) | Lookup::UnknownApiVersionsVersion(entry) if self.may_start(entry) => {
+                self.start(frame, entry);
+            }
+            Lookup::Entry(entry) | Lookup::UnknownApiVersionsVersion(entry) => self.parked = Some((frame, entry)),
+            Lookup::Unsupported => {
+                let reason = format!("received request with api key {key} and version {version}, which is not enabled");
+                self.end_after_answers(CloseReason::Refused(reason).into());
+            }
+        }
+    }
+
+    fn end_after_answers(&mut self, end: End) {
+        self.ended.get_or_insert(End::Stopping);
+        self.pending.push_back(PendingAnswer { answer: PendingState::End(end), runs_ahead: false, frame_bytes: 0 });
+    }
+
+    /// Calls the handler.
+    fn start(&mut self, mut frame: Bytes, entry: &'static ApiEntry) {
+        let frame_bytes = frame.len();
+        let header = match RequestHeader::decode(&mut frame) {
+            Ok(header) => header,
+            Err(error) => return self.end_after_answers(CloseReason::Refused(error.to_string()).into()),
+        };
+        self.context.api_key = header.api_key;
+        self.context.api_version = header.api_version;
+        self.context.correlation_id = header.correlation_id;
+        self.context.client_id = header.client_id;
+        let call = AssertUnwindSafe(|| self.shared.dispatch.call(entry, &self.context, frame));
+        let outcome = match catch_unwind(call) {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                self.shared.metrics.request_panics_total.increment();
+                return self.end_after_answers(End::Panicked(panic_message(panic.as_ref())));
+            }
+        };
+        let answer = match outcome {
+            Outcome::Now(response) => PendingState::Ready(response),
+            Outcome::Later(future) => PendingState::Waiting(future),
+            Outcome::Nothing => return,
+            Outcome::Close(reason) => return self.end_after_answers(reason.into()),
+        };
+        self.pending_bytes += frame_bytes;
+        self.shared.metrics.request_bytes_in_flight.add(frame_bytes as i64);
+        self.pending.push_back(PendingAnswer { answer, runs_ahead: entry.runs_ahead, frame_bytes });
+    }
+}
+
+fn poll_answer(
+    future: &mut BoxFuture<'static, Result<Response, CloseReason>>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Response, End>> {
+    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map_err(End::Refused),
+        Err(panic) => Poll::Ready(Err(End::Panicked(panic_message(panic.as_ref())))),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,314 @@
+//! Frames from a socket: a 4-byte length and that many bytes (Kafka: `NetworkReceive`).
+//!
+//! The first read of a frame goes through a buffer on the stack, so that an idle connection holds no buffer and several
+//! small frames cost one call; the rest of a longer frame is read straight into a buffer of its own, which grows as bytes
+//! come. Every function may be left at any `Pending` and called again.
+
+use std::future::Future;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::memory::{Evicted, FrameMemory, Lease, MAX_WAIT};
+use super::transport::Transport;
+use crate::env::Clock;
+use crate::wire::{self, FRAME_LENGTH_SIZE, WireError};
+
+/// Most that the first read of a frame takes.
+const FIRST_READ_SIZE: usize = 16 * 1024;
+/// Frames up to this length are not counted in the memory of all frames: connections × this is small.
+const UNCOUNTED_FRAME_SIZE: usize = FIRST_READ_SIZE;
+/// Most that one later read takes.
+const READ_SIZE: usize = 1024 * 1024;
+/// Buffers up to this size are allocated at once: what is not written is not resident.
+const FIRST_ALLOCATION: usize = 1024 * 1024;
+/// Whether the peer has told who it is: nobody has to yet.
+const AUTHENTICATED: bool = true;
+
+/// Lengths and times a frame is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameLimits {
+    /// Longest frames (`socket.request.max.bytes`).
+    pub lengths: wire::FrameLimits,
+    /// Time for a frame of no length; longer frames have more.
+    pub base_time: Duration,
+    /// Bytes per second that add to the time.
+    pub minimum_rate: usize,
+}
+
+/// Why no frame comes.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The peer closed between frames.
+    #[error("closed by the peer")]
+    Closed,
+    /// The peer closed within a frame.
+    #[error("closed by the peer within a frame")]
+    Truncated,
+    /// Kafka: `InvalidReceiveException`.
+    #[error(transparent)]
+    InvalidLength(#[from] WireError),
+    /// The frame's memory was given to others.
+    #[error("a frame of {announced} bytes stood still at {received} while others waited for memory")]
+    Stalled {
+        /// The frame's length.
+        announced: usize,
+        /// What had come.
+        received: usize,
+    },
+    /// There was no memory for the frame for too long.
+    #[error("no memory for a frame of {announced} bytes")]
+    NoMemory {
+        /// The frame's length.
+        announced: usize,
+    },
+    /// The frame took longer than its time.
+    #[error("a frame did not arrive in time: {received} bytes came")]
+    TooSlow {
+        /// What had come.
+        received: usize,
+    },
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads one connection's frames.
+pub struct FrameReader {
+    limits: FrameLimits,
+    memory: Arc<FrameMemory>,
+    clock: Arc<dyn Clock>,
+    /// Bytes read and not used yet.
+    surplus: Bytes,
+    length: [u8; FRAME_LENGTH_SIZE],
+    length_filled: usize,
+    frame: Option<PartialFrame>,
+    /// When the frame in arrival began; time spent waiting for memory does not count.
+    started: Duration,
+    /// Since when there is no memory for the frame in arrival.
+    without_memory: Option<Duration>,
+}
+
+struct PartialFrame {
+    announced: usize,
+    bytes: BytesMut,
+    lease: Option<Lease>,
+    key_checked: bool,
+}
+
+impl FrameReader {
+    /// A reader at the beginning of a connection.
+    pub fn new(limits: FrameLimits, memory: Arc<FrameMemory>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            limits,
+            memory,
+            clock,
+            surplus: Bytes::new(),
+            length: [0; FRAME_LENGTH_SIZE],
+            length_filled: 0,
+            frame: None,
+            started: Duration::ZERO,
+            without_memory: None,
+        }
+    }
+
+    /// When the frame in arrival is late; `None` between frames.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.in_frame().then(|| {
+            let rate = self.limits.minimum_rate.max(1) as f64;
+            self.started + self.limits.base_time + Duration::from_secs_f64(self.received() as f64 / rate)
+        })
+    }
+
+    /// Bytes of the frame in arrival.
+    pub fn received(&self) -> usize {
+        self.frame.as_ref().map_or(self.length_filled, |frame| FRAME_LENGTH_SIZE + frame.bytes.len())
+    }
+
+    /// Whether the frame in arrival waits for memory and not for its sender.
+    pub fn waits_for_memory(&self) -> bool {
+        self.without_memory.is_some()
+    }
+
+    /// Whether a frame has begun.
+    pub fn in_frame(&self) -> bool {
+        self.length_filled > 0
+    }
+
+    /// Whether a whole frame has been read already, so that the next `poll_frame` will not touch the socket.
+    pub fn has_buffered_frame(&self) -> bool {
+        let Some((length, rest)) = self.surplus.split_at_checked(FRAME_LENGTH_SIZE) else { return false };
+        if self.in_frame() {
+            return false;
+        }
+        let announced = i32::from_be_bytes(length.try_into().unwrap_or_default());
+        usize::try_from(announced).is_ok_and(|announced| rest.len() >= announced)
+    }
+
+    /// The next frame, without its length.
+    pub fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+        transport: &mut Transport,
+    ) -> Poll<Result<Bytes, ReadError>> {
+        loop {
+            if let Some(frame) = ready!(self.poll_surplus(context))? {
+                return Poll::Ready(Ok(frame));
+            }
+            let read = match &self.frame {
+                // A few missing bytes come with the next frame's.
+                Some(frame) if frame.announced - frame.bytes.len() > FIRST_READ_SIZE / 4 => {
+                    ready!(self.poll_rest(context, transport))?
+                }
+                _ => ready!(self.poll_first(context, transport))?,
+            };
+            if read == 0 {
+                return Poll::Ready(Err(if self.in_frame() { ReadError::Truncated } else { ReadError::Closed }));
+            }
+        }
+    }
+
+    /// Takes what it can from the surplus; a frame when one is complete.
+    fn poll_surplus(&mut self, context: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if self.frame.is_none() {
+            if self.surplus.is_empty() {
+                return Poll::Ready(Ok(None));
+            }
+            if self.length_filled == 0 {
+                self.started = self.clock.monotonic();
+            }
+            let count = self.surplus.len().min(FRAME_LENGTH_SIZE - self.length_filled);
+            self.surplus.copy_to_slice(&mut self.length[self.length_filled..self.length_filled + count]);
+            self.length_filled += count;
+            if self.length_filled < FRAME_LENGTH_SIZE {
+                return Poll::Ready(Ok(None));
+            }
+            self.begin_frame()?;
+        }
+        let Some(frame) = &self.frame else { return Poll::Ready(Ok(None)) };
+        let count = self.surplus.len().min(frame.announced - frame.bytes.len());
+        if count > 0 {
+            ready!(self.poll_charge(context, count))?;
+            let Some(frame) = &mut self.frame else { return Poll::Ready(Ok(None)) };
+            frame.grow(count);
+            frame.bytes.put_slice(&self.surplus[..count]);
+            self.surplus.advance(count);
+            frame.check_key(&self.limits)?;
+        }
+        Poll::Ready(Ok(self.take_complete()))
+    }
+
+    fn begin_frame(&mut self) -> Result<(), ReadError> {
+        let length = self.limits.lengths.length(self.length, AUTHENTICATED)?;
+        let lease = (length > UNCOUNTED_FRAME_SIZE).then(|| self.memory.lease(length, self.clock.monotonic()));
+        let bytes = BytesMut::with_capacity(length.min(FIRST_ALLOCATION));
+        self.frame = Some(PartialFrame { announced: length, bytes, lease, key_checked: false });
+        Ok(())
+    }
+
+    fn take_complete(&mut self) -> Option<Bytes> {
+        let frame = self.frame.take_if(|frame| frame.bytes.len() == frame.announced)?;
+        self.length_filled = 0;
+        let bytes = frame.bytes.freeze();
+        Some(match frame.lease {
+            Some(lease) => lease.complete(bytes),
+            None => bytes,
+        })
+    }
+
+    /// Reads the beginning of frames.
+    fn poll_first(&mut self, context: &mut Context<'_>, transport: &mut Transport) -> Poll<Result<usize, ReadError>> {
+        let mut storage = [const { MaybeUninit::uninit() }; FIRST_READ_SIZE];
+        let mut buffer = ReadBuf::uninit(&mut storage);
+        if Pin::new(transport).poll_read(context, &mut buffer)?.is_pending() {
+            self.waiting(context)?;
+            return Poll::Pending;
+        }
+        let bytes = buffer.filled();
+        if !bytes.is_empty() {
+            self.surplus = Bytes::copy_from_slice(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Reads the rest of a frame into its own buffer.
+    fn poll_rest(&mut self, context: &mut Context<'_>, transport: &mut Transport) -> Poll<Result<usize, ReadError>> {
+        let Some(frame) = &self.frame else { return Poll::Ready(Ok(0)) };
+        let received = frame.bytes.len();
+        // At most as much again as has come: what is charged and touched follows what was sent.
+        let window = (frame.announced - received).min(received.clamp(FIRST_READ_SIZE, READ_SIZE));
+        ready!(self.poll_charge(context, window))?;
+        let Some(frame) = &mut self.frame else { return Poll::Ready(Ok(0)) };
+        frame.grow(window);
+        let mut target = (&mut frame.bytes).limit(window);
+        let Poll::Ready(read) = pin!(transport.read_buf(&mut target)).poll(context)? else {
+            self.waiting(context)?;
+            return Poll::Pending;
+        };
+        if let Some(lease) = &frame.lease {
+            lease.progress(self.clock.monotonic());
+        }
+        frame.check_key(&self.limits)?;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Charges for `more` bytes than there are.
+    fn poll_charge(&mut self, context: &Context<'_>, more: usize) -> Poll<Result<(), ReadError>> {
+        let Some(PartialFrame { announced, bytes, lease: Some(lease), .. }) = &mut self.frame else {
+            return Poll::Ready(Ok(()));
+        };
+        let (announced, received) = (*announced, bytes.len());
+        let now = self.clock.monotonic();
+        let charged = lease.poll_charge(context, received + more, now);
+        match (&charged, self.without_memory) {
+            (Poll::Pending, None) => self.without_memory = Some(now),
+            (Poll::Pending, Some(since)) if now.saturating_sub(since) >= MAX_WAIT => {
+                return Poll::Ready(Err(ReadError::NoMemory { announced }));
+            }
+            (Poll::Ready(_), Some(since)) => {
+                self.without_memory = None;
+                self.started += now.saturating_sub(since);
+            }
+            _ => {}
+        }
+        charged.map_err(|Evicted| ReadError::Stalled { announced, received })
+    }
+
+    /// Nothing to read: the memory may ask this frame to give way.
+    fn waiting(&self, context: &Context<'_>) -> Result<(), ReadError> {
+        match &self.frame {
+            Some(PartialFrame { lease: Some(lease), announced, bytes, .. }) => lease
+                .stalled(context)
+                .map_err(|Evicted| ReadError::Stalled { announced: *announced, received: bytes.len() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl PartialFrame {
+    /// Makes room for `more` bytes: twice what there was, never more than the frame.
+    fn grow(&mut self, more: usize) {
+        let (capacity, received) = (self.bytes.capacity(), self.bytes.len());
+        if capacity - received < more {
+            self.bytes.reserve((capacity * 2).min(self.announced) - received);
+        }
+    }
+
+    /// Refuses a length that only Produce may have, as soon as the API is known.
+    fn check_key(&mut self, limits: &FrameLimits) -> Result<(), ReadError> {
+        if self.key_checked {
+            return Ok(());
+        }
+        if let Some(start) = self.bytes.first_chunk() {
+            self.key_checked = true;
+            limits.lengths.check(self.announced, wire::peek_api(*start).0, AUTHENTICATED)?;
+        }
+        Ok(())
+    }
+}

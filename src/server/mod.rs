@@ -1,0 +1,172 @@
+//! The server: listeners, connections, the request pipeline and their end.
+//!
+//! Contract:
+//! - A request is read, decoded, handled and answered by the task of its connection: no hop to another thread.
+//! - Answers leave in the order of the requests, and a client sees what it would see if one request ran at a time.
+//! - Nothing that a peer sends, announces or fails to do takes memory beyond the limits in `ServerOptions`, a task for
+//!   longer than the times there, or the process down: a panic in a handler ends its connection only.
+//! - An idle connection costs its task and one timer: no buffer, no tick.
+//! - The place for TLS is another `Transport`, for SASL a state of `Connection` before its first request.
+
+mod connection;
+mod dispatch;
+mod error;
+mod frame_reader;
+mod limits;
+mod listener;
+mod memory;
+mod response_writer;
+mod transport;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::env::{BoxFuture, Env};
+use crate::telemetry::Metrics;
+use crate::wire;
+use connection::{Phase, Shared};
+use limits::ConnectionLimits;
+use listener::Acceptors;
+
+pub use dispatch::{Dispatch, RegistryDispatch};
+pub use error::ServerError;
+pub use frame_reader::FrameLimits;
+pub use listener::{BoundListener, ListenerOptions};
+pub use memory::FrameMemory;
+
+/// Limits and times; Kafka's defaults where Kafka has them.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Lengths and times of one frame.
+    pub frame_limits: FrameLimits,
+    /// Bytes that all frames together may take.
+    pub frame_memory: usize,
+    /// `max.connections`.
+    pub max_connections: usize,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_address: usize,
+    /// `max.connections.per.ip.overrides`.
+    pub max_connections_overrides: HashMap<IpAddr, usize>,
+    /// `connections.max.idle.ms`.
+    pub max_idle: Duration,
+    /// How long a peer may take nothing of its answers.
+    pub write_stall: Duration,
+    /// `socket.listen.backlog.size`.
+    pub backlog: u32,
+    /// `socket.send.buffer.bytes`; `None` leaves it to the kernel's tuning.
+    pub send_buffer: Option<usize>,
+    /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel's tuning.
+    pub receive_buffer: Option<usize>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            frame_limits: FrameLimits {
+                lengths: wire::FrameLimits::default(),
+                base_time: Duration::from_secs(30),
+                minimum_rate: 16 * 1024,
+            },
+            frame_memory: 256 * 1024 * 1024,
+            max_connections: usize::MAX,
+            max_connections_per_address: usize::MAX,
+            max_connections_overrides: HashMap::new(),
+            max_idle: Duration::from_secs(600),
+            write_stall: Duration::from_secs(30),
+            backlog: 1024,
+            send_buffer: None,
+            receive_buffer: None,
+        }
+    }
+}
+
+/// A server that accepts connections.
+pub struct Server {
+    env: Env,
+    phase: watch::Sender<Phase>,
+    /// Yields `None` when the last task has ended.
+    alive: mpsc::Receiver<()>,
+    addresses: Vec<(String, SocketAddr)>,
+    shared: Arc<Shared>,
+    limits: Arc<ConnectionLimits>,
+}
+
+impl Server {
+    /// Begins to accept on listeners that are bound already.
+    pub fn start(
+        env: &Env,
+        options: &ServerOptions,
+        listeners: Vec<BoundListener>,
+        dispatch: Arc<dyn Dispatch>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (phase, phase_receiver) = watch::channel(Phase::Running);
+        let (alive_guard, alive) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            dispatch,
+            metrics,
+            clock: Arc::clone(&env.clock),
+            memory: FrameMemory::new(options.frame_memory),
+            frame_limits: options.frame_limits,
+            max_idle: options.max_idle,
+            write_stall: options.write_stall,
+            phase: phase_receiver,
+        });
+        let limits = ConnectionLimits::new(
+            options.max_connections,
+            options.max_connections_per_address,
+            options.max_connections_overrides.clone(),
+        );
+        let acceptors = Arc::new(Acceptors {
+            shared: Arc::clone(&shared),
+            limits: Arc::clone(&limits),
+            spawn: Arc::clone(&env.spawn),
+            next_connection_id: AtomicU64::new(0),
+            buffer_sizes: (options.send_buffer, options.receive_buffer),
+        });
+        let addresses = listeners.iter().map(|bound| (bound.name().to_owned(), bound.address())).collect();
+        for bound in listeners {
+            let run: BoxFuture<'static, ()> = Box::pin(Arc::clone(&acceptors).run(bound, alive_guard.clone()));
+            env.spawn.spawn("acceptor", run);
+        }
+        Self { env: env.clone(), phase, alive, addresses, shared, limits }
+    }
+
+    /// Names and addresses of the listeners, in their order.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Connections now.
+    pub fn connections(&self) -> usize {
+        self.limits.total()
+    }
+
+    /// Bytes that frames take now.
+    pub fn frame_memory_used(&self) -> usize {
+        self.shared.memory.used()
+    }
+
+    /// Stops accepting, answers what has begun for up to `grace`, then drops what is left.
+    pub async fn shutdown(mut self, grace: Duration) {
+        self.phase.send_replace(Phase::Draining);
+        let until = self.env.clock.monotonic() + grace;
+        tokio::select! {
+            biased;
+            _ = self.alive.recv() => return,
+            () = self.env.clock.sleep_until(until) => {}
+        }
+        self.phase.send_replace(Phase::Closing);
+        // Every task ends at its next wake-up, which the phase has just caused.
+        self.alive.recv().await;
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

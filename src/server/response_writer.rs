@@ -1,0 +1,152 @@
+//! Answers to a socket: small pieces gathered into one call, large file ranges by `sendfile`.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::transport::Transport;
+use crate::api::{Chunk, Response};
+use crate::env::Clock;
+
+/// File ranges up to this size are read and gathered: below it `sendfile` costs more than the copy (performance.md 5).
+const GATHERED_FILE_SIZE: usize = 8 * 1024;
+/// Pieces in one call.
+const MAX_SLICES: usize = 64;
+
+/// What is left to be sent on one connection.
+pub struct ResponseWriter {
+    chunks: VecDeque<Chunk>,
+    /// Bytes in memory among them.
+    memory_bytes: usize,
+    stall_limit: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl ResponseWriter {
+    /// A writer that fails when the peer takes nothing for `stall_limit`.
+    pub fn new(stall_limit: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { chunks: VecDeque::new(), memory_bytes: 0, stall_limit, clock }
+    }
+
+    /// Adds an answer behind those that are there.
+    pub fn push(&mut self, response: Response) {
+        for chunk in response.chunks {
+            match &chunk {
+                _ if chunk.is_empty() => continue,
+                Chunk::Bytes(bytes) => self.memory_bytes += bytes.len(),
+                Chunk::File { .. } => {}
+            }
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Bytes in memory that wait to be sent.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Whether everything is sent.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Sends everything; returns the number of bytes. A file that ends early is `UnexpectedEof`, a peer that takes
+    /// nothing for too long `TimedOut`: the connection cannot go on after either.
+    pub async fn flush(&mut self, transport: &mut Transport) -> io::Result<u64> {
+        let mut sent = 0;
+        while let Some(front) = self.chunks.front() {
+            let count = match front {
+                Chunk::File { file, position, length } if *length > GATHERED_FILE_SIZE => {
+                    let (file, position, length) = (Arc::clone(file), *position, *length);
+                    let send = transport.send_file(file.as_ref(), position, length);
+                    within_stall_limit(send, self.stall_limit, &self.clock).await?
+                }
+                _ => {
+                    self.read_small_files()?;
+                    let write = self.write_gathered(transport);
+                    within_stall_limit(write, self.stall_limit, &self.clock).await?
+                }
+            };
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.consume(count);
+            sent += count as u64;
+        }
+        Ok(sent)
+    }
+
+    /// Turns the small file ranges at the front into bytes.
+    fn read_small_files(&mut self) -> io::Result<()> {
+        for chunk in self.chunks.iter_mut().take(MAX_SLICES) {
+            let Chunk::File { file, position, length } = chunk else { continue };
+            if *length > GATHERED_FILE_SIZE {
+                break;
+            }
+            let mut bytes = vec![0; *length];
+            file.read_exact_at(&mut bytes, *position)?;
+            self.memory_bytes += bytes.len();
+            *chunk = Chunk::Bytes(Bytes::from(bytes));
+        }
+        Ok(())
+    }
+
+    async fn write_gathered(&self, transport: &mut Transport) -> io::Result<usize> {
+        poll_fn(|context| {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut count = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                let Chunk::Bytes(bytes) = chunk else { break };
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            transport.poll_write(context, &slices[..count])
+        })
+        .await
+    }
+
+    fn consume(&mut self, mut count: usize) {
+        while let Some(front) = self.chunks.front_mut() {
+            let taken = count.min(front.len());
+            match front {
+                Chunk::Bytes(bytes) => {
+                    bytes.advance(taken);
+                    self.memory_bytes -= taken;
+                }
+                Chunk::File { position, length, .. } => {
+                    *position += taken as u64;
+                    *length -= taken;
+                }
+            }
+            count -= taken;
+            if !front.is_empty() {
+                return;
+            }
+            self.chunks.pop_front();
+        }
+    }
+}
+
+/// The future's result, or `TimedOut` after `limit`; costs no timer when the future is ready at once.
+async fn within_stall_limit<T>(
+    future: impl Future<Output = io::Result<T>>,
+    limit: Duration,
+    clock: &Arc<dyn Clock>,
+) -> io::Result<T> {
+    let mut future = pin!(future);
+    let mut timer = None;
+    poll_fn(|context| {
+        if let Poll::Ready(result) = future.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        let timer = timer.get_or_insert_with(|| clock.sleep_until(clock.monotonic() + limit));
+        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
+}

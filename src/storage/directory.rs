@@ -1,0 +1,107 @@
+//! One entry of `log.dirs`: its path, its health, its open files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::segment_files::OpenFiles;
+use super::{StorageError, StorageResult};
+use crate::env::Env;
+
+/// Called once with the path of a log directory that went offline; no lock of this room is needed to run it.
+pub type FailureListener = Arc<dyn Fn(&Path) + Send + Sync>;
+
+/// A log directory. The first failed write or sync takes it offline for the rest of the process's life.
+pub struct LogDirectory {
+    pub(super) env: Env,
+    path: Arc<Path>,
+    id: Uuid,
+    offline: AtomicBool,
+    failure: Mutex<Option<Arc<str>>>,
+    listener: Mutex<Option<FailureListener>>,
+    pub(super) open_files: OpenFiles,
+    /// Counts what the periodic checkpoints hold: appended batches, moved watermarks, moved start offsets.
+    changes: AtomicU64,
+}
+
+impl LogDirectory {
+    /// A directory that exists already; `max_open_files` bounds the handles kept open for it.
+    pub fn new(env: Env, path: impl Into<PathBuf>, id: Uuid, max_open_files: usize) -> Arc<Self> {
+        Arc::new(Self {
+            env,
+            path: path.into().into(),
+            id,
+            offline: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            listener: Mutex::new(None),
+            open_files: OpenFiles::new(max_open_files),
+            changes: AtomicU64::new(0),
+        })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `directory.id` in its `meta.properties`.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Whether a write or a sync in it failed.
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    /// Sets who is told when the directory goes offline.
+    pub fn on_failure(&self, listener: FailureListener) {
+        *self.listener.lock() = Some(listener);
+    }
+
+    pub(super) fn check_online(&self) -> StorageResult<()> {
+        if self.is_offline() { Err(self.offline_error()) } else { Ok(()) }
+    }
+
+    fn offline_error(&self) -> StorageError {
+        let reason = self.failure.lock().clone().unwrap_or_else(|| "unknown".into());
+        StorageError::LogDirOffline { directory: self.path.clone(), reason }
+    }
+
+    /// Takes the directory offline because of a failed write or sync.
+    pub(super) fn fail(&self, action: &str, path: &Path, error: &io::Error) -> StorageError {
+        self.take_offline(format!("{action} {}: {error}", path.display()))
+    }
+
+    /// Takes the directory offline; the first reason stays.
+    pub(super) fn take_offline(&self, reason: String) -> StorageError {
+        {
+            let mut failure = self.failure.lock();
+            if failure.is_none() {
+                tracing::error!("Stopping serving logs in dir {}: {reason}", self.path.display());
+                *failure = Some(reason.into());
+            }
+        }
+        if !self.offline.swap(true, Ordering::AcqRel) {
+            let listener = self.listener.lock().clone();
+            if let Some(listener) = listener {
+                // Never on this thread: the caller may hold the lock of a log.
+                let path = self.path.clone();
+                self.env.spawn.spawn("log-dir-failure", Box::pin(async move { listener(&path) }));
+            }
+        }
+        self.offline_error()
+    }
+
+    pub(super) fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,266 @@
+//! Appending, and rolling to a new segment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{FlushTicket, Log, LogState};
+use crate::config::LogConfig;
+use crate::record::{BatchHeader, TimestampType, ValidatedBatch, control_record_type};
+use crate::record::{ControlRecordType, end_transaction_marker_coordinator_epoch, records};
+use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
+use crate::storage::producer_state::EndTransactionMarker;
+use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
+use crate::storage::{StorageError, StorageResult, producer_snapshot};
+use crate::types::NO_TIMESTAMP;
+
+/// Markers are tiny; a control batch that unpacks to more is not one.
+const CONTROL_BATCH_LIMIT: usize = 64 << 10;
+
+/// Who appends (`AppendOrigin`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A client: everything is checked.
+    Client,
+    /// A coordinator or another part of this broker: producers' sequences are not checked.
+    Coordinator,
+    /// The leader: what it accepted is taken.
+    Replication,
+}
+
+/// What an append did.
+#[derive(Debug)]
+pub struct LogAppendInfo {
+    /// Offset of the first record; of a repeated batch, the one it got the first time.
+    pub first_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// The broker's time, if the topic uses LogAppendTime (or the repeated batch's timestamp); otherwise -1.
+    pub log_append_time: i64,
+    /// The log's first offset.
+    pub log_start_offset: i64,
+    /// The log's next offset.
+    pub log_end_offset: i64,
+    /// The batch was there already and was not appended again.
+    pub duplicate: bool,
+    /// Set when `flush.messages` asks for a sync now: the answer must wait for it.
+    pub flush: Option<FlushTicket>,
+}
+
+impl Log {
+    /// Appends one validated batch at the end of the log; base offset and leader epoch are put into its header.
+    ///
+    /// Fails for sequences and epochs that producers may not use, batches larger than a segment, a closed log, and when the log
+    /// directory is offline or goes offline by this write.
+    pub fn append_as_leader(
+        self: &Arc<Self>,
+        batch: ValidatedBatch,
+        leader_epoch: i32,
+        origin: AppendOrigin,
+        now_ms: i64,
+    ) -> StorageResult<LogAppendInfo> {
+        let ValidatedBatch { mut header, body } = batch;
+        let marker = self.marker_of(&header, &body)?;
+        let mut rolled = false;
+        let mut flush_due = false;
+        let mut info = {
+            let mut state = self.lock();
+            self.check_usable(&state)?;
+            if origin == AppendOrigin::Client
+                && header.has_producer_id()
+                && let Some(duplicate) = state.producers.find_duplicate(&header)
+            {
+                return Ok(LogAppendInfo {
+                    first_offset: duplicate.first_offset(),
+                    last_offset: duplicate.last_offset,
+                    log_append_time: duplicate.timestamp,
+                    log_start_offset: state.log_start_offset,
+                    log_end_offset: state.log_end_offset,
+                    duplicate: true,
+                    flush: None,
+                });
+            }
+            header.base_offset = state.log_end_offset;
+            header.partition_leader_epoch = leader_epoch;
+            self.append_locked(&mut state, &header, &body, marker, origin, now_ms, &mut rolled)?;
+            let unflushed = state.log_end_offset - state.recovery_point;
+            flush_due = flush_due || unflushed >= state.config.flush_messages;
+            LogAppendInfo {
+                first_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                log_append_time: log_append_time(&header),
+                log_start_offset: state.log_start_offset,
+                log_end_offset: state.log_end_offset,
+                duplicate: false,
+                flush: None,
+            }
+        };
+        if flush_due {
+            info.flush = Some(self.flush_ticket(info.log_end_offset));
+        } else if rolled {
+            self.flush_in_background();
+        }
+        Ok(info)
+    }
+
+    /// Appends one whole batch that this broker built (`record::BatchBuilder`), as [`Log::append_as_leader`].
+    pub fn append_records(
+        self: &Arc<Self>,
+        batch: Bytes,
+        leader_epoch: i32,
+        origin: AppendOrigin,
+        now_ms: i64,
+    ) -> StorageResult<LogAppendInfo> {
+        let batch = ValidatedBatch::from_trusted(batch).map_err(|error| self.corrupt(error.to_string()))?;
+        self.append_as_leader(batch, leader_epoch, origin, now_ms)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of one function, split for its length")]
+    fn append_locked(
+        &self,
+        state: &mut LogState,
+        header: &BatchHeader,
+        body: &[u8],
+        marker: Option<EndTransactionMarker>,
+        origin: AppendOrigin,
+        now_ms: i64,
+        rolled: &mut bool,
+    ) -> StorageResult<()> {
+        let size = header.size_in_bytes();
+        let segment_bytes = segment_bytes(&state.config);
+        if size as u64 > segment_bytes {
+            return Err(StorageError::RecordBatchTooLarge { size, segment_bytes });
+        }
+        let update = state.producers.check(&self.topic_partition, header, marker, origin)?;
+        if self.should_roll(state, header, now_ms)? {
+            self.roll_locked(state, now_ms)?;
+            *rolled = true;
+        }
+        if state.epochs.assign(header.partition_leader_epoch, header.base_offset) {
+            self.write_epochs(state)?;
+        }
+        let index_interval_bytes = index_interval_bytes(&state.config);
+        if let Err(error) = state.active.append(header, body, index_interval_bytes) {
+            return Err(state.active.files.write_error(SegmentFileKind::Log, &error));
+        }
+        state.log_end_offset = header.next_offset();
+        // The completed transaction belongs into the transaction index, which comes with transactions.
+        let _completed = state.producers.apply(header, update);
+        self.directory.note_change();
+        Ok(())
+    }
+
+    /// `LogSegment.shouldRoll`.
+    fn should_roll(&self, state: &mut LogState, header: &BatchHeader, now_ms: i64) -> StorageResult<bool> {
+        let active = &mut state.active;
+        let config = &state.config;
+        if active.size + header.size_in_bytes() as u64 > segment_bytes(config)
+            || !active.can_hold(header.last_offset())
+            || active.offset_index.len() >= max_entries(config, 8)
+            || active.time_index.len() >= max_entries(config, 12)
+        {
+            return Ok(true);
+        }
+        if active.size == 0 {
+            return Ok(false);
+        }
+        let first = active
+            .first_timestamp()
+            .map_err(|error| active.files.read_error(SegmentFileKind::Log, &error))?
+            .unwrap_or(NO_TIMESTAMP);
+        // Measured between timestamps of records; by the clock only if the segment has none.
+        let waited_ms = if first >= 0 {
+            header.max_timestamp.saturating_sub(first)
+        } else {
+            now_ms.saturating_sub(active.created_ms)
+        };
+        Ok(waited_ms > config.segment_ms.saturating_sub(jitter_ms(config, active.base_offset())))
+    }
+
+    /// Ends the active segment: producer snapshot, indexes; the next segment begins at the end of the log.
+    pub(in crate::storage) fn roll_locked(&self, state: &mut LogState, now_ms: i64) -> StorageResult<()> {
+        let offset = state.log_end_offset;
+        if state.active.size == 0 && state.active.base_offset() == offset {
+            // An empty segment may be full by its settings; a new one of the same name would be no other.
+            return Ok(());
+        }
+        self.take_producer_snapshot(state)?;
+        let next = SegmentFiles::new(self.directory.clone(), self.path.clone(), offset);
+        if let Err(error) = next.handle(SegmentFileKind::Log) {
+            return Err(next.write_error(SegmentFileKind::Log, &error));
+        }
+        if let Err(error) = state.roll(next, now_ms) {
+            return Err(state.active.files.write_error(SegmentFileKind::OffsetIndex, &error));
+        }
+        state.flush.directory_unsynced = true;
+        tracing::info!("[UnifiedLog partition={}] Rolled new log segment at offset {offset}", self.topic_partition);
+        Ok(())
+    }
+
+    /// Writes the producers' state as of the end of the log, unless that snapshot is there already.
+    pub(in crate::storage) fn take_producer_snapshot(&self, state: &mut LogState) -> StorageResult<()> {
+        let offset = state.log_end_offset;
+        if offset <= state.snapshot_offset {
+            return Ok(());
+        }
+        let path = offset_file(&self.path.get(), offset, SNAPSHOT_SUFFIX);
+        let bytes = producer_snapshot::encode(&state.producers);
+        let disk = &self.directory.env.disk;
+        // Not synced: it carries a checksum, and the log rebuilds it.
+        let written = disk.open(&path, crate::env::OpenMode::Truncate).and_then(|file| file.write_all_at(&bytes, 0));
+        written.map_err(|error| self.directory.fail("writing", &path, &error))?;
+        state.snapshot_offset = offset;
+        Ok(())
+    }
+
+    fn marker_of(&self, header: &BatchHeader, body: &[u8]) -> StorageResult<Option<EndTransactionMarker>> {
+        if !header.is_control() || !header.has_producer_id() {
+            return Ok(None);
+        }
+        let mut batch = header.encode().to_vec();
+        batch.extend_from_slice(body);
+        parse_marker(&batch).map_err(|message| self.corrupt(message))
+    }
+
+    pub(in crate::storage) fn corrupt(&self, message: String) -> StorageError {
+        StorageError::Corrupt { topic_partition: self.topic_partition.clone(), message }
+    }
+}
+
+/// The marker in a control batch; `None` for control batches that end no transaction.
+pub(in crate::storage) fn parse_marker(batch: &[u8]) -> Result<Option<EndTransactionMarker>, String> {
+    let records = records(batch, CONTROL_BATCH_LIMIT).map_err(|error| error.to_string())?;
+    let Some(record) = records.iter().next() else { return Ok(None) };
+    let record = record.map_err(|error| error.to_string())?;
+    let Some(coordinator_epoch) = end_transaction_marker_coordinator_epoch(&record) else { return Ok(None) };
+    let committed = record.key.and_then(control_record_type) == Some(ControlRecordType::Commit);
+    Ok(Some(EndTransactionMarker { committed, coordinator_epoch }))
+}
+
+fn log_append_time(header: &BatchHeader) -> i64 {
+    match header.timestamp_type() {
+        TimestampType::LogAppendTime => header.max_timestamp,
+        TimestampType::CreateTime => NO_TIMESTAMP,
+    }
+}
+
+fn segment_bytes(config: &LogConfig) -> u64 {
+    u64::try_from(config.segment_bytes).unwrap_or(0)
+}
+
+pub(in crate::storage) fn index_interval_bytes(config: &LogConfig) -> u64 {
+    u64::try_from(config.index_interval_bytes).unwrap_or(0)
+}
+
+fn max_entries(config: &LogConfig, entry_bytes: usize) -> usize {
+    (usize::try_from(config.segment_index_bytes).unwrap_or(0) / entry_bytes).max(1)
+}
+
+/// A part of `segment.jitter.ms` that is the same for a segment whenever it is asked for.
+fn jitter_ms(config: &LogConfig, base_offset: i64) -> i64 {
+    let bound = config.segment_jitter_ms.min(config.segment_ms);
+    if bound <= 0 {
+        return 0;
+    }
+    ((base_offset as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1) as i64 % bound
+}

@@ -1,0 +1,61 @@
+//! The clean end of a log.
+
+use super::{Log, LogState};
+use crate::storage::StorageResult;
+use crate::storage::segment_files::SegmentFileKind;
+
+/// Offsets of a log that the checkpoint files hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct CheckpointedOffsets {
+    pub(in crate::storage) recovery_point: i64,
+    /// `None` while the log starts with its first segment.
+    pub(in crate::storage) log_start_offset: Option<i64>,
+    pub(in crate::storage) high_watermark: i64,
+}
+
+impl Log {
+    /// Makes everything durable, index files and producers included, and ends all use of the log.
+    pub fn close(&self) -> StorageResult<()> {
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Ok(());
+            }
+            self.check_usable(&state)?;
+            self.write_caches(&mut state)?;
+        }
+        self.flush()?;
+        self.mark_closed();
+        Ok(())
+    }
+
+    /// Writes what a clean start reads instead of the log.
+    fn write_caches(&self, state: &mut LogState) -> StorageResult<()> {
+        self.take_producer_snapshot(state)?;
+        let active = &mut state.active;
+        if active.size == 0 {
+            return Ok(());
+        }
+        active.note_largest_timestamp();
+        if !active.offset_index.has_unwritten() && !active.time_index.has_unwritten() {
+            return Ok(());
+        }
+        let kinds = [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex];
+        let written = active.write_indexes().and_then(|()| {
+            // Both files exist, also when they are empty: a missing one means recovery.
+            kinds.into_iter().try_for_each(|kind| active.files.handle(kind)?.sync_data())
+        });
+        state.flush.directory_unsynced = true;
+        written.map_err(|error| state.active.files.write_error(SegmentFileKind::OffsetIndex, &error))
+    }
+
+    /// What the periodic checkpoints write down.
+    pub(in crate::storage) fn checkpointed_offsets(&self) -> CheckpointedOffsets {
+        let state = self.lock();
+        CheckpointedOffsets {
+            recovery_point: state.recovery_point,
+            log_start_offset: (state.log_start_offset > state.first_base_offset()).then_some(state.log_start_offset),
+            high_watermark: state.high_watermark.offset,
+        }
+    }
+}

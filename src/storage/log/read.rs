@@ -1,0 +1,318 @@
+//! Reading: which bytes of which file answer a fetch, and which offset has a timestamp.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Log, LogState};
+use crate::env::DiskFile;
+use crate::record::BatchHeader;
+use crate::storage::batch_scan::{BatchScanner, Scanned};
+use crate::storage::log::state::OffsetPosition;
+use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
+use crate::storage::sparse_index::{Floor, OffsetEntry, floor_on_disk};
+use crate::storage::{StorageError, StorageResult};
+
+/// How far a fetch may read (`FetchIsolation`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchIsolation {
+    /// To the end: followers.
+    LogEnd,
+    /// To the high watermark: consumers.
+    HighWatermark,
+    /// To the last stable offset: `read_committed` consumers.
+    TransactionCommitted,
+}
+
+/// A range of a file; the handle keeps it readable whatever happens to the log.
+#[derive(Clone)]
+pub struct FileSlice {
+    /// The file.
+    pub file: Arc<dyn DiskFile>,
+    /// Where the range begins.
+    pub position: u64,
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+impl FileSlice {
+    /// Reads the whole range into memory.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length];
+        self.file.read_exact_at(&mut bytes, self.position)?;
+        Ok(bytes)
+    }
+}
+
+impl std::fmt::Debug for FileSlice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "FileSlice({}+{})", self.position, self.length)
+    }
+}
+
+/// An aborted transaction in a fetched range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// The producer.
+    pub producer_id: i64,
+    /// The transaction's first offset.
+    pub first_offset: i64,
+}
+
+/// The answer to a read.
+#[derive(Clone, Debug)]
+pub struct FetchDataInfo {
+    /// Batches, the first of which holds the fetch offset (and perhaps records before it); the last may be cut by `max_bytes`.
+    /// `None`: nothing to send.
+    pub records: Option<FileSlice>,
+    /// There is a batch, but it is larger than `max_bytes` and at least one was not asked for.
+    pub first_entry_incomplete: bool,
+    /// Aborted transactions that the range touches, for `TransactionCommitted`; empty until transactions exist.
+    pub aborted_transactions: Vec<AbortedTransaction>,
+    /// The log's first offset at the time of the read.
+    pub log_start_offset: i64,
+    /// The high watermark at the time of the read.
+    pub high_watermark: i64,
+    /// The last stable offset at the time of the read.
+    pub last_stable_offset: i64,
+    /// The log's next offset at the time of the read.
+    pub log_end_offset: i64,
+}
+
+/// A timestamp, the offset of the record that has it, and that record's leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampAndOffset {
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// The record's offset.
+    pub offset: i64,
+    /// The leader epoch of its batch; -1 if unknown.
+    pub leader_epoch: i32,
+}
+
+/// Where to look for an offset in one segment; taken under the lock, used outside.
+pub(in crate::storage) struct SearchPlan {
+    /// What to look for.
+    pub(super) search_offset: i64,
+    pub(in crate::storage) files: Arc<SegmentFiles>,
+    pub(in crate::storage) log: Arc<dyn DiskFile>,
+    /// A batch starts here, at or before the offset.
+    start: SearchStart,
+    /// Bytes of the segment.
+    pub(in crate::storage) size: u64,
+    /// First offset behind the segment; `None` for the active one.
+    pub(super) next_base_offset: Option<i64>,
+}
+
+enum SearchStart {
+    Position(u64),
+    /// Among the first so many entries of the index file.
+    Index(Option<(Arc<dyn DiskFile>, usize)>),
+}
+
+impl Log {
+    /// Finds the batches from `fetch_offset` on, at most `max_bytes` of one segment, but at least one whole batch if
+    /// `min_one_message`. Fails with `OffsetOutOfRange` before the log's start and behind its end; between the bound of
+    /// `isolation` and the end the answer is empty.
+    pub fn read(
+        &self,
+        fetch_offset: i64,
+        max_bytes: usize,
+        isolation: FetchIsolation,
+        min_one_message: bool,
+    ) -> StorageResult<FetchDataInfo> {
+        let mut search_from = fetch_offset;
+        loop {
+            let (mut info, bound, plan) = {
+                let state = self.lock();
+                self.check_usable(&state)?;
+                let info = snapshot(&state);
+                if fetch_offset < state.log_start_offset || fetch_offset > state.log_end_offset {
+                    return Err(self.out_of_range(&state, fetch_offset));
+                }
+                let bound = bound_of(&state, isolation);
+                if search_from >= bound.offset || max_bytes == 0 && !min_one_message {
+                    return Ok(info);
+                }
+                (info, bound, self.plan_search(&state, search_from)?)
+            };
+            let Some((position, header)) = plan.locate(search_from)? else {
+                // The rest of the segment is gone (compaction leaves such gaps): the next one has the offset.
+                match plan.next_base_offset {
+                    Some(next) => search_from = next,
+                    None => return Ok(info),
+                }
+                continue;
+            };
+            let end = match self.bound_position(bound, &plan)? {
+                Some(end) => end.min(plan.size),
+                None => plan.size,
+            };
+            let batch_size = header.size_in_bytes();
+            let wanted = if min_one_message { max_bytes.max(batch_size) } else { max_bytes };
+            info.first_entry_incomplete = wanted < batch_size;
+            let length = (end.saturating_sub(position)).min(wanted as u64) as usize;
+            if length > 0 && !info.first_entry_incomplete {
+                info.records = Some(FileSlice { file: plan.log, position, length });
+            }
+            return Ok(info);
+        }
+    }
+
+    /// Where the bound stands in the segment of `plan`; `None`: behind it.
+    fn bound_position(&self, bound: OffsetPosition, plan: &SearchPlan) -> StorageResult<Option<u64>> {
+        if let Some((segment, position)) = bound.position {
+            return Ok((segment == plan.files.base_offset()).then_some(position));
+        }
+        if plan.next_base_offset.is_some_and(|next| next <= bound.offset) {
+            return Ok(None);
+        }
+        let again = {
+            let state = self.lock();
+            self.plan_search(&state, bound.offset)?
+        };
+        if again.files.base_offset() != plan.files.base_offset() {
+            return Ok(None);
+        }
+        Ok(again.locate(bound.offset)?.map(|(position, _)| position))
+    }
+
+    fn out_of_range(&self, state: &LogState, offset: i64) -> StorageError {
+        StorageError::OffsetOutOfRange {
+            topic_partition: self.topic_partition.clone(),
+            offset,
+            log_start_offset: state.log_start_offset,
+            log_end_offset: state.log_end_offset,
+        }
+    }
+
+    /// How to find the batch with `offset`, which is below the end of the log.
+    pub(in crate::storage) fn plan_search(&self, state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
+        let Some(index) = state.sealed_index_for(offset) else {
+            return plan_active(state, offset);
+        };
+        let segment = &state.sealed[index];
+        let next_base_offset =
+            state.sealed.get(index + 1).map_or(state.active.base_offset(), |next| next.base_offset());
+        Ok(SearchPlan {
+            search_offset: offset,
+            log: open(&segment.files, SegmentFileKind::Log)?,
+            start: SearchStart::Index(open_index(&segment.files, usize::MAX)?),
+            files: segment.files.clone(),
+            size: segment.size,
+            next_base_offset: Some(next_base_offset),
+        })
+    }
+}
+
+fn plan_active(state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
+    let active = &state.active;
+    let log = open(&active.files, SegmentFileKind::Log)?;
+    let start = match active.recent_position(offset) {
+        Some(position) => SearchStart::Position(position),
+        None => match active.offset_index.floor(offset - active.base_offset()) {
+            Floor::Known(entry) => SearchStart::Position(entry.map_or(0, |entry| u64::from(entry.position))),
+            Floor::OnDisk(count) => SearchStart::Index(open_index(&active.files, count)?),
+        },
+    };
+    Ok(SearchPlan {
+        search_offset: offset,
+        files: active.files.clone(),
+        log,
+        start,
+        size: active.size,
+        next_base_offset: None,
+    })
+}
+
+fn open(files: &Arc<SegmentFiles>, kind: SegmentFileKind) -> StorageResult<Arc<dyn DiskFile>> {
+    files.existing(kind).map_err(|error| files.read_error(kind, &error))
+}
+
+/// The index file and how many of its entries count; `None` if it is missing, which makes a search slow and not wrong.
+fn open_index(files: &Arc<SegmentFiles>, limit: usize) -> StorageResult<Option<(Arc<dyn DiskFile>, usize)>> {
+    match files.existing(SegmentFileKind::OffsetIndex) {
+        Ok(file) => Ok(Some((file, limit))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(files.read_error(SegmentFileKind::OffsetIndex, &error)),
+    }
+}
+
+impl SearchPlan {
+    /// The first batch whose last offset is not below `offset`; `None` if the segment ends before.
+    pub(in crate::storage) fn locate(&self, offset: i64) -> StorageResult<Option<(u64, BatchHeader)>> {
+        let start = match &self.start {
+            SearchStart::Position(position) => *position,
+            SearchStart::Index(None) => 0,
+            SearchStart::Index(Some((index, limit))) => self.search_index(index, *limit, offset)?,
+        };
+        match self.scan(start, offset)? {
+            Ok(found) => Ok(found),
+            // The index led astray: it is a cache, the log is the truth.
+            Err(reason) if start > 0 => {
+                tracing::warn!(
+                    "{}: {reason}; scanning the segment",
+                    self.files.path_of(SegmentFileKind::OffsetIndex).display()
+                );
+                match self.scan(0, offset)? {
+                    Ok(found) => Ok(found),
+                    Err(reason) => Err(self.broken(&reason)),
+                }
+            }
+            Err(reason) => Err(self.broken(&reason)),
+        }
+    }
+
+    fn broken(&self, reason: &str) -> StorageError {
+        self.files.read_error(SegmentFileKind::Log, &io::Error::new(io::ErrorKind::InvalidData, reason))
+    }
+
+    fn search_index(&self, index: &Arc<dyn DiskFile>, limit: usize, offset: i64) -> StorageResult<u64> {
+        let fail = |error: io::Error| self.files.read_error(SegmentFileKind::OffsetIndex, &error);
+        let count = limit.min(index.size().map_err(fail)? as usize / 8);
+        let relative = offset - self.files.base_offset();
+        let entry = floor_on_disk::<OffsetEntry>(index, count, relative).map_err(fail)?;
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// Walks from `start`; the inner error says why no batch could be read.
+    fn scan(&self, start: u64, offset: i64) -> StorageResult<Result<Option<(u64, BatchHeader)>, String>> {
+        let mut scanner = BatchScanner::new(self.log.clone(), start, self.size);
+        let mut first = true;
+        loop {
+            match scanner.next().map_err(|error| self.files.read_error(SegmentFileKind::Log, &error))? {
+                Scanned::Batch { position, header } => {
+                    if first && start > 0 && header.base_offset > offset {
+                        return Ok(Err(format!("entry at {start} is behind offset {offset}")));
+                    }
+                    first = false;
+                    if header.last_offset() >= offset {
+                        return Ok(Ok(Some((position, header))));
+                    }
+                }
+                Scanned::End if first && start > 0 => return Ok(Err(format!("entry at {start} is behind the end"))),
+                Scanned::End => return Ok(Ok(None)),
+                Scanned::Broken { position, reason } => return Ok(Err(format!("no batch at {position}: {reason}"))),
+            }
+        }
+    }
+}
+
+fn snapshot(state: &LogState) -> FetchDataInfo {
+    FetchDataInfo {
+        records: None,
+        first_entry_incomplete: false,
+        aborted_transactions: Vec::new(),
+        log_start_offset: state.log_start_offset,
+        high_watermark: state.high_watermark.offset,
+        last_stable_offset: state.last_stable_offset(),
+        log_end_offset: state.log_end_offset,
+    }
+}
+
+fn bound_of(state: &LogState, isolation: FetchIsolation) -> OffsetPosition {
+    match isolation {
+        FetchIsolation::LogEnd => state.end_position(),
+        FetchIsolation::HighWatermark => state.high_watermark,
+        FetchIsolation::TransactionCommitted => state.locate(state.last_stable_offset()),
+    }
+}

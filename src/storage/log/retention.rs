@@ -1,0 +1,221 @@
+//! What leaves the log at its start: retention, DeleteRecords, and the delayed removal of files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Log, LogState};
+use crate::env::Env;
+use crate::storage::directory::LogDirectory;
+use crate::storage::file_names::{
+    DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file,
+};
+use crate::storage::segment::{SealedSegment, TimestampOffset};
+use crate::storage::segment_files::{SegmentFileKind, add_suffix};
+use crate::storage::sparse_index::{TimeEntry, read_entry};
+use crate::storage::{StorageError, StorageResult};
+
+impl Log {
+    /// Deletes the segments that retention no longer holds, oldest first, never beyond the high watermark; returns how many
+    /// (`deleteOldSegments`). If all are expired, a new segment is begun first.
+    pub fn delete_old_segments(self: &Arc<Self>, now_ms: i64) -> StorageResult<usize> {
+        let removed = {
+            let mut state = self.lock();
+            self.check_usable(&state)?;
+            let count = self.deletable_segments(&mut state, now_ms)?;
+            if count == 0 {
+                return Ok(0);
+            }
+            if count > state.sealed.len() {
+                self.roll_locked(&mut state, now_ms)?;
+            }
+            let count = count.min(state.sealed.len());
+            let removed: Vec<SealedSegment> = state.sealed.drain(..count).collect();
+            let start = state.first_base_offset();
+            if start > state.log_start_offset {
+                self.set_log_start_offset(&mut state, start)?;
+            }
+            self.mark_deleted(&mut state, &removed)?;
+            removed
+        };
+        tracing::info!("[UnifiedLog partition={}] Deleted {} segments", self.topic_partition(), removed.len());
+        self.remove_later(&removed);
+        Ok(removed.len())
+    }
+
+    /// How many segments from the oldest on may go; one more than there are sealed ones means the active one too.
+    fn deletable_segments(&self, state: &mut LogState, now_ms: i64) -> StorageResult<usize> {
+        let config = state.config.clone();
+        let mut excess = match u64::try_from(config.retention_bytes) {
+            Ok(retention) if config.delete => state.size().saturating_sub(retention),
+            _ => 0,
+        };
+        let mut by_size = excess > 0;
+        let mut count = 0;
+        while count <= state.sealed.len() {
+            let is_active = count == state.sealed.len();
+            let end = if is_active {
+                state.log_end_offset
+            } else {
+                state.sealed.get(count + 1).map_or(state.active.base_offset(), SealedSegment::base_offset)
+            };
+            let size = if is_active { state.active.size } else { state.sealed[count].size };
+            if end > state.high_watermark.offset || (is_active && size == 0) {
+                break;
+            }
+            by_size = by_size && excess >= size;
+            // The active segment never lies before the start of the log.
+            let below_start = !is_active && end <= state.log_start_offset;
+            let deletable = below_start
+                || by_size
+                || (config.delete
+                    && config.retention_ms >= 0
+                    && now_ms.saturating_sub(self.largest_timestamp(state, count)?.timestamp) > config.retention_ms);
+            if !deletable {
+                break;
+            }
+            excess = excess.saturating_sub(size);
+            by_size = by_size && excess > 0;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The largest timestamp of a segment, by its number; the time of the file's last change if no record has one
+    /// (`LogSegment.largestTimestamp`).
+    pub(super) fn largest_timestamp(&self, state: &mut LogState, index: usize) -> StorageResult<TimestampOffset> {
+        let Some(segment) = state.sealed.get_mut(index) else {
+            let active = &state.active;
+            return Ok(if active.largest_timestamp.timestamp >= 0 {
+                active.largest_timestamp
+            } else {
+                TimestampOffset { timestamp: self.modified(active.files.path_of(SegmentFileKind::Log))?, offset: -1 }
+            });
+        };
+        if let Some(known) = segment.largest_timestamp {
+            return Ok(known);
+        }
+        let kind = SegmentFileKind::TimeIndex;
+        let files = &segment.files;
+        let entry: std::io::Result<Option<TimeEntry>> = files.existing(kind).and_then(|file| {
+            let count = file.size()? as usize / 12;
+            count.checked_sub(1).map(|last| read_entry(&*file, last)).transpose()
+        });
+        let largest = match entry.map_err(|error| files.read_error(kind, &error))? {
+            Some(entry) => TimestampOffset {
+                timestamp: entry.timestamp,
+                offset: files.base_offset() + i64::from(entry.relative_offset),
+            },
+            None => TimestampOffset { timestamp: self.modified(files.path_of(SegmentFileKind::Log))?, offset: -1 },
+        };
+        segment.largest_timestamp = Some(largest);
+        Ok(largest)
+    }
+
+    fn modified(&self, path: PathBuf) -> StorageResult<i64> {
+        let metadata = self.directory.env.disk.metadata(&path);
+        Ok(metadata.map_err(|error| StorageError::io("opening", &path, &error))?.modified_millis)
+    }
+
+    /// Moves the start of the log to `offset` at once; whole segments before it are deleted by the next retention run. Returns
+    /// where the log starts now. Fails above the high watermark (`deleteRecordsOnLeader`, `maybeIncrementLogStartOffset`).
+    pub fn delete_records_before(&self, offset: i64) -> StorageResult<i64> {
+        let mut state = self.lock();
+        self.check_usable(&state)?;
+        if offset < 0 || offset > state.high_watermark.offset {
+            return Err(StorageError::OffsetOutOfRange {
+                topic_partition: self.topic_partition().clone(),
+                offset,
+                log_start_offset: state.log_start_offset,
+                log_end_offset: state.high_watermark.offset,
+            });
+        }
+        if offset > state.log_start_offset {
+            self.set_log_start_offset(&mut state, offset)?;
+        }
+        Ok(state.log_start_offset)
+    }
+
+    pub(super) fn set_log_start_offset(&self, state: &mut LogState, offset: i64) -> StorageResult<()> {
+        state.log_start_offset = offset;
+        if state.high_watermark.offset < offset {
+            state.set_high_watermark(offset);
+        }
+        state.producers.on_log_start_offset(offset);
+        if state.epochs.truncate_from_start(offset) {
+            self.write_epochs(state)?;
+        }
+        self.directory.note_change();
+        Ok(())
+    }
+
+    /// Gives the files of segments their `.deleted` names; handles in use stay valid.
+    pub(super) fn mark_deleted(&self, state: &mut LogState, segments: &[SealedSegment]) -> StorageResult<()> {
+        state.flush.directory_unsynced = true;
+        for segment in segments {
+            segment.files.close();
+            for path in self.paths_of(segment.base_offset()) {
+                let renamed = add_suffix(&self.directory, &path, DELETED_SUFFIX);
+                renamed.map_err(|error| self.directory.fail("renaming", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn paths_of(&self, base_offset: i64) -> [PathBuf; 5] {
+        let at = self.path();
+        [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, SNAPSHOT_SUFFIX]
+            .map(|suffix| offset_file(&at, base_offset, suffix))
+    }
+
+    /// Removes the `.deleted` files after `file.delete.delay.ms`. A stop before that leaves them to the next start.
+    pub(super) fn remove_later(self: &Arc<Self>, segments: &[SealedSegment]) {
+        let delay_ms = self.config().file_delete_delay_ms;
+        let bases: Vec<i64> = segments.iter().map(SealedSegment::base_offset).collect();
+        let log = self.clone();
+        let work = move || {
+            for path in bases.iter().flat_map(|base_offset| log.paths_of(*base_offset)) {
+                let mut path = path.into_os_string();
+                path.push(DELETED_SUFFIX);
+                // The names may be gone: the whole log was deleted meanwhile, or never had this file.
+                let _ = log.directory.env.disk.remove_file(path.as_ref());
+            }
+        };
+        run_later(&self.directory.env, "delete-segment", delay_ms, Box::new(work));
+    }
+
+    /// Ends all use of the log: no appends, no reads, handles closed. Part of deletion and of shutdown.
+    pub(in crate::storage) fn mark_closed(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.active.files.close();
+        state.sealed.iter().for_each(|segment| segment.files.close());
+    }
+}
+
+/// Runs blocking work after a delay.
+pub(in crate::storage) fn run_later(env: &Env, name: &'static str, delay_ms: i64, work: Box<dyn FnOnce() + Send>) {
+    let deadline = env.clock.monotonic() + Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
+    let env = env.clone();
+    let sleep = env.clock.sleep_until(deadline);
+    env.spawn.clone().spawn(
+        name,
+        Box::pin(async move {
+            sleep.await;
+            env.spawn.spawn_blocking(name, work);
+        }),
+    );
+}
+
+/// Removes the directory of a deleted log after a delay.
+pub(in crate::storage) fn remove_directory_later(directory: &Arc<LogDirectory>, path: PathBuf, delay_ms: i64) {
+    let owner = directory.clone();
+    let work = move || {
+        if let Err(error) = owner.env.disk.remove_dir_all(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!("removing {}: {error}", path.display());
+        }
+    };
+    run_later(&directory.env, "delete-log", delay_ms, Box::new(work));
+}

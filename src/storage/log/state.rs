@@ -1,0 +1,98 @@
+//! What the lock of a log guards.
+
+use std::io;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::flush::FlushState;
+use crate::config::LogConfig;
+use crate::storage::leader_epoch_cache::LeaderEpochCache;
+use crate::storage::producer_state::ProducerState;
+use crate::storage::segment::{ActiveSegment, SealedSegment};
+use crate::storage::segment_files::SegmentFiles;
+
+/// An offset and, if known, where it stands: a read up to it needs no search (`LogOffsetMetadata`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct OffsetPosition {
+    pub(in crate::storage) offset: i64,
+    /// Base offset of the segment and position in its file.
+    pub(in crate::storage) position: Option<(i64, u64)>,
+}
+
+/// The state of a log.
+pub(in crate::storage) struct LogState {
+    pub(in crate::storage) topic_id: Uuid,
+    pub(in crate::storage) config: Arc<LogConfig>,
+    /// Ascending by base offset.
+    pub(in crate::storage) sealed: Vec<SealedSegment>,
+    pub(in crate::storage) active: ActiveSegment,
+    pub(in crate::storage) log_start_offset: i64,
+    pub(in crate::storage) log_end_offset: i64,
+    pub(in crate::storage) high_watermark: OffsetPosition,
+    pub(in crate::storage) recovery_point: i64,
+    pub(in crate::storage) epochs: LeaderEpochCache,
+    pub(in crate::storage) epochs_unsynced: bool,
+    pub(in crate::storage) producers: ProducerState,
+    /// Offset of the newest producer snapshot on disk.
+    pub(in crate::storage) snapshot_offset: i64,
+    pub(in crate::storage) flush: FlushState,
+    pub(in crate::storage) closed: bool,
+}
+
+impl LogState {
+    pub(in crate::storage) fn size(&self) -> u64 {
+        self.sealed.iter().map(|segment| segment.size).sum::<u64>() + self.active.size
+    }
+
+    pub(in crate::storage) fn first_base_offset(&self) -> i64 {
+        self.sealed.first().map_or(self.active.base_offset(), SealedSegment::base_offset)
+    }
+
+    pub(in crate::storage) fn end_position(&self) -> OffsetPosition {
+        OffsetPosition { offset: self.log_end_offset, position: Some((self.active.base_offset(), self.active.size)) }
+    }
+
+    /// Moves the high watermark to an offset within the log.
+    pub(in crate::storage) fn set_high_watermark(&mut self, offset: i64) {
+        let offset = offset.clamp(self.log_start_offset, self.log_end_offset);
+        self.high_watermark = self.locate(offset);
+        self.producers.on_high_watermark(offset);
+    }
+
+    /// An offset with its position, if that is known without a search.
+    pub(in crate::storage) fn locate(&self, offset: i64) -> OffsetPosition {
+        if offset == self.log_end_offset {
+            return self.end_position();
+        }
+        if offset == self.high_watermark.offset {
+            return self.high_watermark;
+        }
+        let position = self.active.recent_position(offset).map(|position| (self.active.base_offset(), position));
+        OffsetPosition { offset, position }
+    }
+
+    pub(in crate::storage) fn last_stable_offset(&self) -> i64 {
+        let unstable = self.producers.first_unstable_offset().unwrap_or(i64::MAX);
+        unstable.max(self.log_start_offset).min(self.high_watermark.offset)
+    }
+
+    /// Index into `sealed` of the segment that holds an offset; `None`: the active one (or none, before the first).
+    pub(in crate::storage) fn sealed_index_for(&self, offset: i64) -> Option<usize> {
+        if offset >= self.active.base_offset() {
+            return None;
+        }
+        self.sealed.partition_point(|segment| segment.base_offset() <= offset).checked_sub(1)
+    }
+
+    /// Ends the active segment and begins the next one at the end of the log.
+    pub(in crate::storage) fn roll(&mut self, next: Arc<SegmentFiles>, now_ms: i64) -> io::Result<()> {
+        let sealed = self.active.seal()?;
+        self.sealed.push(sealed);
+        self.active = ActiveSegment::empty(next, now_ms);
+        if self.high_watermark.offset == self.log_end_offset {
+            self.high_watermark = self.end_position();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! What leaves the log at its end: a follower that has more than its leader (`truncateTo`, `truncateFullyAndStartAt`).
+
+use std::sync::Arc;
+
+use super::Log;
+use crate::storage::StorageResult;
+use crate::storage::recovery;
+
+impl Log {
+    /// Removes everything from `offset` on; batches are not split, so that a batch around it goes too. Returns whether
+    /// anything was removed.
+    pub fn truncate_to(self: &Arc<Self>, offset: i64) -> StorageResult<bool> {
+        let _flushing = self.flushing.lock();
+        let mut state = self.lock();
+        self.check_usable(&state)?;
+        if offset >= state.log_end_offset {
+            return Ok(false);
+        }
+        let offset = offset.max(0);
+        if offset <= state.first_base_offset() {
+            recovery::restart(self, &mut state, offset)?;
+            return Ok(true);
+        }
+        recovery::truncate(self, &mut state, offset)?;
+        Ok(true)
+    }
+
+    /// Empties the log; it goes on at `offset`.
+    pub fn truncate_fully_and_start_at(self: &Arc<Self>, offset: i64) -> StorageResult<()> {
+        let _flushing = self.flushing.lock();
+        let mut state = self.lock();
+        self.check_usable(&state)?;
+        recovery::restart(self, &mut state, offset)
+    }
+}

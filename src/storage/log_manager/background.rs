@@ -1,0 +1,105 @@
+//! What runs now and then: retention, flushing by time, checkpoints, forgetting producers. Tasks sleep on the clock, do their work
+//! on the blocking pool, and end with the manager.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::LogManager;
+
+type Work = fn(&Arc<LogManager>);
+
+impl LogManager {
+    /// Starts the background tasks.
+    pub fn start(self: &Arc<Self>) {
+        let options = &self.options;
+        let initial = options.initial_task_delay_ms;
+        self.every("kafka-log-retention", initial, options.retention_check_interval_ms, Self::delete_expired);
+        self.every("kafka-log-flusher", initial, options.flush_scheduler_interval_ms, Self::flush_dirty_logs);
+        let interval = options.flush_offset_checkpoint_interval_ms;
+        self.every("kafka-recovery-point-checkpoint", initial, interval, Self::checkpoint_all);
+        let interval = options.high_watermark_checkpoint_interval_ms;
+        self.every("highwatermark-checkpoint", interval, interval, Self::checkpoint_high_watermarks);
+        let interval = options.producer_id_expiration_check_interval_ms;
+        self.every("producer-expiration", interval, interval, Self::expire_producers);
+    }
+
+    fn every(self: &Arc<Self>, name: &'static str, initial_ms: i64, interval_ms: i64, work: Work) {
+        if interval_ms == i64::MAX || interval_ms <= 0 {
+            return;
+        }
+        let env = self.env.clone();
+        let manager = Arc::downgrade(self);
+        let task = async move {
+            let mut wait_ms = initial_ms;
+            loop {
+                let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+                env.clock.sleep_until(env.clock.monotonic() + wait).await;
+                wait_ms = interval_ms;
+                if !run(&manager, name, work).await {
+                    return;
+                }
+            }
+        };
+        self.env.spawn.spawn(name, Box::pin(task));
+    }
+
+    /// Deletes what retention no longer holds, in all logs.
+    pub fn delete_expired(self: &Arc<Self>) {
+        let now_ms = self.env.clock.wall_millis();
+        for log in self.logs() {
+            if let Err(error) = log.delete_old_segments(now_ms) {
+                tracing::warn!("retention of {}: {error}", log.topic_partition());
+            }
+        }
+    }
+
+    /// Flushes logs whose last flush is `flush.ms` ago.
+    fn flush_dirty_logs(self: &Arc<Self>) {
+        let now = self.env.clock.monotonic();
+        for log in self.logs() {
+            log.flush_if_due(now);
+        }
+    }
+
+    fn checkpoint_all(self: &Arc<Self>) {
+        for managed in self.directories.iter().filter(|managed| !managed.directory.is_offline()) {
+            if let Err(error) = self.write_checkpoints(managed) {
+                tracing::error!("checkpoint: {error}");
+            }
+        }
+    }
+
+    fn checkpoint_high_watermarks(self: &Arc<Self>) {
+        for managed in self.directories.iter().filter(|managed| !managed.directory.is_offline()) {
+            if let Err(error) = self.write_high_watermarks(managed) {
+                tracing::error!("checkpoint: {error}");
+            }
+        }
+    }
+
+    fn expire_producers(self: &Arc<Self>) {
+        let now_ms = self.env.clock.wall_millis();
+        for log in self.logs() {
+            log.remove_expired_producers(now_ms);
+        }
+    }
+}
+
+/// Runs one round on the blocking pool; false when the manager is gone or stopping.
+async fn run(manager: &Weak<LogManager>, name: &'static str, work: Work) -> bool {
+    let Some(manager) = manager.upgrade().filter(|manager| !manager.stopping.load(Ordering::Acquire)) else {
+        return false;
+    };
+    let (done, finished) = tokio::sync::oneshot::channel::<()>();
+    let spawn = manager.env.spawn.clone();
+    spawn.spawn_blocking(
+        name,
+        Box::new(move || {
+            work(&manager);
+            drop(manager);
+            let _ = done.send(());
+        }),
+    );
+    finished.await.is_ok()
+}

@@ -1,0 +1,128 @@
+//! The checkpoint files of a log directory.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{LogManager, ManagedDirectory};
+use crate::storage::StorageResult;
+use crate::storage::checkpoint::{MAX_CHECKPOINT_BYTES, OffsetMap, encode_offsets, parse_offsets};
+use crate::storage::directory::LogDirectory;
+use crate::storage::log::Log;
+use crate::types::TopicPartition;
+
+const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
+const LOG_START_OFFSET: &str = "log-start-offset-checkpoint";
+const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
+
+/// What the checkpoint files of a directory hold, as read or as last written.
+#[derive(Clone, Debug, Default)]
+pub(in crate::storage) struct DirectoryCheckpoints {
+    pub(super) recovery_points: OffsetMap,
+    pub(super) log_start_offsets: OffsetMap,
+    pub(super) high_watermarks: OffsetMap,
+    /// [`LogDirectory::changes`] when the high watermarks, and all three, were written last.
+    high_watermarks_at: Option<u64>,
+    all_at: Option<u64>,
+}
+
+impl DirectoryCheckpoints {
+    /// Reads the files; a missing or malformed one counts as empty, which costs a longer recovery and loses nothing.
+    pub(super) fn read(directory: &LogDirectory) -> Self {
+        let read = |name: &str| {
+            let path = directory.path().join(name);
+            let Ok(bytes) = directory.env.disk.read(&path, MAX_CHECKPOINT_BYTES) else { return OffsetMap::new() };
+            parse_offsets(&bytes).unwrap_or_else(|| {
+                tracing::warn!("{} is malformed and not used", path.display());
+                OffsetMap::new()
+            })
+        };
+        Self {
+            recovery_points: read(RECOVERY_POINT),
+            log_start_offsets: read(LOG_START_OFFSET),
+            high_watermarks: read(HIGH_WATERMARK),
+            high_watermarks_at: None,
+            all_at: None,
+        }
+    }
+}
+
+impl LogManager {
+    /// Writes all checkpoint files of a directory, if anything changed.
+    pub(super) fn write_checkpoints(&self, managed: &ManagedDirectory) -> StorageResult<()> {
+        let changes = managed.directory.changes();
+        let mut checkpoints = managed.checkpoints.lock();
+        if checkpoints.all_at == Some(changes) {
+            return Ok(());
+        }
+        let (mut recovery_points, mut log_start_offsets) = (OffsetMap::new(), OffsetMap::new());
+        let mut high_watermarks = OffsetMap::new();
+        for log in self.logs_in(managed) {
+            let offsets = log.checkpointed_offsets();
+            let name = log.topic_partition();
+            recovery_points.insert(name.clone(), offsets.recovery_point);
+            high_watermarks.insert(name.clone(), offsets.high_watermark);
+            log_start_offsets.extend(offsets.log_start_offset.map(|offset| (name.clone(), offset)));
+        }
+        write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, recovery_points)?;
+        write(&managed.directory, LOG_START_OFFSET, &mut checkpoints.log_start_offsets, log_start_offsets)?;
+        write(&managed.directory, HIGH_WATERMARK, &mut checkpoints.high_watermarks, high_watermarks)?;
+        checkpoints.all_at = Some(changes);
+        checkpoints.high_watermarks_at = Some(changes);
+        Ok(())
+    }
+
+    /// Writes `replication-offset-checkpoint` of a directory, if anything changed.
+    pub(super) fn write_high_watermarks(&self, managed: &ManagedDirectory) -> StorageResult<()> {
+        let changes = managed.directory.changes();
+        let mut checkpoints = managed.checkpoints.lock();
+        if checkpoints.high_watermarks_at == Some(changes) {
+            return Ok(());
+        }
+        let high_watermarks: OffsetMap = (self.logs_in(managed).into_iter())
+            .map(|log| (log.topic_partition().clone(), log.high_watermark()))
+            .collect();
+        write(&managed.directory, HIGH_WATERMARK, &mut checkpoints.high_watermarks, high_watermarks)?;
+        checkpoints.high_watermarks_at = Some(changes);
+        Ok(())
+    }
+
+    /// Writes all checkpoints, so that none holds offsets of deleted logs any more.
+    pub(super) fn write_checkpoints_without(&self, departed: &mut HashSet<TopicPartition>) -> StorageResult<()> {
+        for managed in self.directories.iter().filter(|managed| !managed.directory.is_offline()) {
+            self.write_checkpoints(managed)?;
+        }
+        departed.clear();
+        Ok(())
+    }
+
+    fn logs_in(&self, managed: &ManagedDirectory) -> Vec<Arc<Log>> {
+        let logs = self.logs.read();
+        logs.values().filter(|log| Arc::ptr_eq(log.log_directory(), &managed.directory)).cloned().collect()
+    }
+}
+
+impl ManagedDirectory {
+    pub(super) fn new(
+        directory: Arc<LogDirectory>,
+        checkpoints: DirectoryCheckpoints,
+        fully_loaded: bool,
+        was_clean: bool,
+        lock: Box<dyn Send + Sync>,
+    ) -> Self {
+        Self { directory, checkpoints: Mutex::new(checkpoints), fully_loaded, was_clean, _lock: lock }
+    }
+}
+
+fn write(directory: &LogDirectory, name: &str, last: &mut OffsetMap, offsets: OffsetMap) -> StorageResult<()> {
+    let path = directory.path().join(name);
+    if *last == offsets && !offsets.is_empty() {
+        return Ok(());
+    }
+    directory.check_online()?;
+    let written = directory.env.disk.write_atomically(&path, encode_offsets(&offsets).as_bytes());
+    written.map_err(|error| directory.fail("writing", &path, &error))?;
+    *last = offsets;
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! All logs of the broker (`LogManager`).
+
+mod background;
+mod checkpoints;
+mod load;
+#[cfg(test)]
+mod log_manager_tests;
+mod parallel;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use super::directory::LogDirectory;
+use super::file_names::{DELETE_DIR_SUFFIX, STRAY_DIR_SUFFIX, renamed_directory};
+use super::log::{Log, LogOptions, remove_directory_later};
+use super::property_files::{CLEAN_SHUTDOWN_FILE, encode_clean_shutdown};
+use super::{StorageError, StorageResult};
+use crate::config::LogConfig;
+use crate::env::Env;
+use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
+use checkpoints::DirectoryCheckpoints;
+
+/// The id of the metadata log's topic (`Uuid.METADATA_TOPIC_ID`).
+const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
+
+/// What the log manager is started with; the comments name Kafka's configurations. Times are milliseconds.
+#[derive(Clone)]
+pub struct LogManagerOptions {
+    /// `log.dirs`; created when missing.
+    pub log_dirs: Vec<PathBuf>,
+    /// `node.id`; `meta.properties` must agree.
+    pub node_id: i32,
+    /// The cluster's id, if it is known; `meta.properties` must agree. Without one, a fresh directory invents it.
+    pub cluster_id: Option<String>,
+    /// The settings of logs until [`Log::update_config`] brings their own.
+    pub default_config: Arc<LogConfig>,
+    /// `num.recovery.threads.per.data.dir`.
+    pub recovery_threads: usize,
+    /// File handles kept open for each log directory.
+    pub max_open_files: usize,
+    /// `log.initial.task.delay.ms`.
+    pub initial_task_delay_ms: i64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval_ms: i64,
+    /// `log.flush.scheduler.interval.ms`; `i64::MAX`: never.
+    pub flush_scheduler_interval_ms: i64,
+    /// `log.flush.offset.checkpoint.interval.ms` and `log.flush.start.offset.checkpoint.interval.ms`.
+    pub flush_offset_checkpoint_interval_ms: i64,
+    /// `replica.high.watermark.checkpoint.interval.ms`.
+    pub high_watermark_checkpoint_interval_ms: i64,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producer_id_expiration_check_interval_ms: i64,
+}
+
+impl LogManagerOptions {
+    /// Kafka's defaults.
+    pub fn new(log_dirs: Vec<PathBuf>, node_id: i32) -> Self {
+        Self {
+            log_dirs,
+            node_id,
+            cluster_id: None,
+            default_config: Arc::new(LogConfig::default()),
+            recovery_threads: 2,
+            max_open_files: 4096,
+            initial_task_delay_ms: 30_000,
+            retention_check_interval_ms: 300_000,
+            flush_scheduler_interval_ms: i64::MAX,
+            flush_offset_checkpoint_interval_ms: 60_000,
+            high_watermark_checkpoint_interval_ms: 5_000,
+            producer_id_expiration_ms: 86_400_000,
+            producer_id_expiration_check_interval_ms: 600_000,
+        }
+    }
+}
+
+/// One log directory as DescribeLogDirs shows it.
+#[derive(Clone, Debug)]
+pub struct LogDirDescription {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its id in `meta.properties`.
+    pub directory_id: Uuid,
+    /// Whether a write or a sync failed in it; then `logs` is empty.
+    pub is_offline: bool,
+    /// The logs in it and their sizes in bytes, sorted.
+    pub logs: Vec<(TopicPartition, u64)>,
+}
+
+pub(super) struct ManagedDirectory {
+    pub(super) directory: Arc<LogDirectory>,
+    pub(super) checkpoints: Mutex<DirectoryCheckpoints>,
+    /// Every log in it was opened; only then may the clean marker be written.
+    pub(super) fully_loaded: bool,
+    /// Whether the last stop was clean.
+    pub(super) was_clean: bool,
+    /// Keeps other processes out until the manager is gone.
+    _lock: Box<dyn Send + Sync>,
+}
+
+/// All logs of the broker.
+pub struct LogManager {
+    env: Env,
+    options: LogManagerOptions,
+    cluster_id: String,
+    previous_broker_epoch: i64,
+    directories: Vec<ManagedDirectory>,
+    logs: RwLock<HashMap<TopicPartition, Arc<Log>>>,
+    /// Partitions deleted since the checkpoints were written: their offsets must not meet a new log of the same name. Held
+    /// while a log is created, so that one name is created once.
+    departed: Mutex<HashSet<TopicPartition>>,
+    stopping: AtomicBool,
+}
+
+impl LogManager {
+    /// Locks the log directories, formats fresh ones, refuses foreign ones, finds and recovers all logs.
+    ///
+    /// Blocks the thread. Fails if a directory is locked by another process or not this broker's, and if no directory can be used.
+    pub fn open(env: Env, options: LogManagerOptions) -> StorageResult<Arc<Self>> {
+        load::open(env, options).map(Arc::new)
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// This broker's number.
+    pub fn node_id(&self) -> i32 {
+        self.options.node_id
+    }
+
+    /// The broker epoch of the last clean stop; -1 if the last stop was not clean (KIP-966).
+    pub fn previous_broker_epoch(&self) -> i64 {
+        self.previous_broker_epoch
+    }
+
+    /// The log directories, in the order of `log.dirs`.
+    pub fn directories(&self) -> impl Iterator<Item = &Arc<LogDirectory>> {
+        self.directories.iter().map(|managed| &managed.directory)
+    }
+
+    /// The id of the first log directory, where the metadata log lives.
+    pub fn directory_id(&self) -> Uuid {
+        self.directories.first().map_or(Uuid::nil(), |managed| managed.directory.id())
+    }
+
+    /// The log of a partition.
+    pub fn log(&self, topic_partition: &TopicPartition) -> Option<Arc<Log>> {
+        self.logs.read().get(topic_partition).cloned()
+    }
+
+    /// All logs.
+    pub fn logs(&self) -> Vec<Arc<Log>> {
+        self.logs.read().values().cloned().collect()
+    }
+
+    /// The log of a partition, created in the emptiest online directory if there is none. Fails with `InconsistentTopicId` if
+    /// the log on disk is that of another topic of the same name: the caller deletes it or marks it stray first.
+    pub fn get_or_create(
+        &self,
+        topic_partition: &TopicPartition,
+        topic_id: Uuid,
+        config: Arc<LogConfig>,
+    ) -> StorageResult<Arc<Log>> {
+        let mut departed = self.departed.lock();
+        if let Some(log) = self.log(topic_partition) {
+            log.adopt_topic_id(topic_id)?;
+            log.update_config(config);
+            return Ok(log);
+        }
+        if departed.contains(topic_partition) {
+            self.write_checkpoints_without(&mut departed)?;
+        }
+        let managed = self.emptiest_directory()?;
+        let options = LogOptions {
+            topic_id,
+            producer_id_expiration_ms: self.options.producer_id_expiration_ms,
+            ..LogOptions::new(managed.directory.clone(), topic_partition.clone(), config)
+        };
+        let log = Log::open(options)?;
+        self.logs.write().insert(topic_partition.clone(), log.clone());
+        managed.directory.note_change();
+        Ok(log)
+    }
+
+    /// How to open the metadata log, which is not among [`LogManager::logs`]: it is its owner's to flush and to close, before
+    /// [`LogManager::shutdown`].
+    pub fn metadata_log_options(&self, config: Arc<LogConfig>) -> Option<LogOptions> {
+        let managed = self.directories.first()?;
+        let name = TopicPartition::new(CLUSTER_METADATA_TOPIC_NAME, 0);
+        Some(LogOptions {
+            topic_id: METADATA_TOPIC_ID,
+            clean_shutdown: managed.was_clean,
+            ..LogOptions::new(managed.directory.clone(), name, config)
+        })
+    }
+
+    fn emptiest_directory(&self) -> StorageResult<&ManagedDirectory> {
+        let mut online = self.directories.iter().filter(|managed| !managed.directory.is_offline());
+        let Some(first) = online.next() else {
+            self.directories.first().map_or(Ok(()), |managed| managed.directory.check_online())?;
+            return Err(StorageError::ForeignDirectory {
+                directory: PathBuf::new(),
+                message: "there is no log directory".to_owned(),
+            });
+        };
+        let rest: Vec<&ManagedDirectory> = online.collect();
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        let logs = self.logs.read();
+        let count = |managed: &ManagedDirectory| {
+            logs.values().filter(|log| Arc::ptr_eq(log.log_directory(), &managed.directory)).count()
+        };
+        Ok([first].into_iter().chain(rest).min_by_key(|managed| count(managed)).unwrap_or(first))
+    }
+
+    /// Deletes a partition: its log is closed and its directory renamed at once, and removed after `file.delete.delay.ms`.
+    pub fn delete_async(&self, topic_partition: &TopicPartition) -> StorageResult<()> {
+        let (directory, path, delay_ms) = self.detach(topic_partition, DELETE_DIR_SUFFIX)?;
+        remove_directory_later(&directory, path, delay_ms);
+        Ok(())
+    }
+
+    /// Puts a partition aside that is on disk but not in the metadata: its directory is renamed and kept.
+    pub fn mark_stray(&self, topic_partition: &TopicPartition) -> StorageResult<()> {
+        let (_, path, _) = self.detach(topic_partition, STRAY_DIR_SUFFIX)?;
+        tracing::warn!("Log for partition {topic_partition} is not in the metadata; it is kept as {}", path.display());
+        Ok(())
+    }
+
+    fn detach(
+        &self,
+        topic_partition: &TopicPartition,
+        suffix: &str,
+    ) -> StorageResult<(Arc<LogDirectory>, PathBuf, i64)> {
+        let mut departed = self.departed.lock();
+        let log = self.logs.write().remove(topic_partition);
+        let log = log.ok_or_else(|| StorageError::UnknownLog { topic_partition: topic_partition.clone() })?;
+        departed.insert(topic_partition.clone());
+        log.mark_closed();
+        let directory = log.log_directory().clone();
+        directory.check_online()?;
+        let from = log.path();
+        let to = directory.path().join(renamed_directory(topic_partition, self.env.random.uuid(), suffix));
+        self.env.disk.rename(&from, &to).map_err(|error| directory.fail("renaming", &from, &error))?;
+        log.path.set(to.clone());
+        directory.note_change();
+        Ok((directory, to, log.config().file_delete_delay_ms))
+    }
+
+    /// What DescribeLogDirs shows.
+    pub fn log_dirs(&self) -> Vec<LogDirDescription> {
+        let logs = self.logs.read();
+        let describe = |managed: &ManagedDirectory| {
+            let directory = &managed.directory;
+            let is_offline = directory.is_offline();
+            let mut own: Vec<(TopicPartition, u64)> = (logs.values())
+                .filter(|log| !is_offline && Arc::ptr_eq(log.log_directory(), directory))
+                .map(|log| (log.topic_partition().clone(), log.size()))
+                .collect();
+            own.sort();
+            LogDirDescription { path: directory.path().to_owned(), directory_id: directory.id(), is_offline, logs: own }
+        };
+        self.directories.iter().map(describe).collect()
+    }
+
+    /// Stops the background tasks, closes all logs, writes the checkpoints and the marker of a clean stop. Blocks the thread.
+    /// Directories that are offline, or were not loaded completely, get no marker and are recovered at the next start.
+    pub fn shutdown(&self, broker_epoch: i64) -> StorageResult<()> {
+        self.stopping.store(true, Ordering::Release);
+        let failed = Arc::new(Mutex::new(Vec::new()));
+        let failures = failed.clone();
+        parallel::for_each(&self.env, self.options.recovery_threads, self.logs(), move |log: Arc<Log>| {
+            if let Err(error) = log.close() {
+                tracing::error!("closing the log of {}: {error}", log.topic_partition());
+                failures.lock().push((log.log_directory().path().to_owned(), error));
+            }
+        });
+        let failed = failed.lock();
+        for managed in &self.directories {
+            let path = managed.directory.path();
+            let complete = managed.fully_loaded && !failed.iter().any(|(directory, _)| directory == path);
+            if managed.directory.is_offline() || !complete {
+                continue;
+            }
+            self.write_checkpoints(managed)?;
+            let marker = path.join(CLEAN_SHUTDOWN_FILE);
+            let written = self.env.disk.write_atomically(&marker, encode_clean_shutdown(broker_epoch).as_bytes());
+            written.map_err(|error| managed.directory.fail("writing", &marker, &error))?;
+        }
+        match failed.first() {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `.snapshot` files: the producers of a log before the offset in the file's name, version 1, with a CRC-32C
+//! (`ProducerStateManager.writeSnapshot`).
+
+use super::producer_state::{BATCHES_RETAINED, NO_SEQUENCE, ProducerBatch, ProducerEntry, ProducerState};
+
+/// Snapshots read back are cut off here: about four million producers.
+pub(super) const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
+
+const VERSION: i16 = 1;
+const HEADER_BYTES: usize = 10;
+const CRC_COVERS_FROM: usize = 6;
+const ENTRY_BYTES: usize = 46;
+
+const _: () = assert!(BATCHES_RETAINED == 5, "the format holds the last batch only");
+
+/// Writes a snapshot; producers are sorted, so that equal states give equal bytes.
+pub(super) fn encode(state: &ProducerState) -> Vec<u8> {
+    let mut entries: Vec<&ProducerEntry> = state.entries().collect();
+    entries.sort_by_key(|entry| entry.producer_id);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + entries.len() * ENTRY_BYTES);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(entries.len() as i32).to_be_bytes());
+    for entry in entries {
+        let last = entry.batches().last();
+        bytes.extend_from_slice(&entry.producer_id.to_be_bytes());
+        bytes.extend_from_slice(&entry.epoch.to_be_bytes());
+        bytes.extend_from_slice(&entry.last_sequence().to_be_bytes());
+        bytes.extend_from_slice(&entry.last_offset().to_be_bytes());
+        bytes.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
+        bytes.extend_from_slice(&entry.last_timestamp.to_be_bytes());
+        bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
+        bytes.extend_from_slice(&entry.transaction_first_offset.unwrap_or(-1).to_be_bytes());
+    }
+    let crc = crc32c::crc32c(&bytes[CRC_COVERS_FROM..]);
+    bytes[2..6].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// Reads a snapshot; an error says why the file cannot be used.
+pub(super) fn decode(bytes: &[u8]) -> Result<ProducerState, String> {
+    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or("the file is too short")?;
+    let version = i16::from_be_bytes([header[0], header[1]]);
+    if version != VERSION {
+        return Err(format!("version {version} is unknown"));
+    }
+    let crc = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
+    if crc32c::crc32c(&bytes[CRC_COVERS_FROM..]) != crc {
+        return Err("the checksum does not match".to_owned());
+    }
+    let count = i32::from_be_bytes([header[6], header[7], header[8], header[9]]);
+    if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_BYTES)) != Some(body.len()) {
+        return Err(format!("{count} producers do not fit the {} bytes", body.len()));
+    }
+    let mut state = ProducerState::default();
+    body.chunks_exact(ENTRY_BYTES).for_each(|entry| state.load(decode_entry(entry)));
+    Ok(state)
+}
+
+fn decode_entry(bytes: &[u8]) -> ProducerEntry {
+    let mut entry = ProducerEntry::new(take_i64(bytes, 0));
+    let epoch = i16::from_be_bytes([bytes[8], bytes[9]]);
+    let last_sequence = take_i32(bytes, 10);
+    let last_offset = take_i64(bytes, 14);
+    let offset_delta = take_i32(bytes, 22);
+    let timestamp = take_i64(bytes, 26);
+    let transaction_first_offset = take_i64(bytes, 38);
+    entry.set_epoch(epoch);
+    if last_offset >= 0 && last_sequence != NO_SEQUENCE {
+        entry.add_batch(ProducerBatch { last_sequence, last_offset, offset_delta, timestamp });
+    }
+    entry.last_timestamp = timestamp;
+    entry.coordinator_epoch = take_i32(bytes, 34);
+    entry.transaction_first_offset = (transaction_first_offset >= 0).then_some(transaction_first_offset);
+    entry
+}
+
+fn take_i64(bytes: &[u8], offset: usize) -> i64 {
+    let mut array = [0; 8];
+    array.copy_from_slice(&bytes[offset..offset + 8]);
+    i64::from_be_bytes(array)
+}
+
+fn take_i32(bytes: &[u8], offset: usize) -> i32 {
+    let mut array = [0; 4];
+    array.copy_from_slice(&bytes[offset..offset + 4]);
+    i32::from_be_bytes(array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_round_trip() {
+        let mut state = ProducerState::default();
+        for id in [9, 3] {
+            let mut entry = ProducerEntry::new(id);
+            entry.set_epoch(2);
+            entry.add_batch(ProducerBatch { last_sequence: 7, last_offset: 100 + id, offset_delta: 3, timestamp: 55 });
+            entry.transaction_first_offset = (id == 3).then_some(98);
+            state.load(entry);
+        }
+        let bytes = encode(&state);
+        assert_eq!(bytes.len(), HEADER_BYTES + 2 * ENTRY_BYTES);
+        let read = decode(&bytes).unwrap();
+        assert_eq!(encode(&read), bytes);
+        assert_eq!(read.active_producers(), state.active_producers());
+        assert_eq!(read.first_unstable_offset(), Some(98));
+    }
+
+    #[test]
+    fn every_damaged_byte_is_noticed() {
+        let mut state = ProducerState::default();
+        state.load(ProducerEntry::new(1));
+        let bytes = encode(&state);
+        for index in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[index] ^= 0x40;
+            assert!(decode(&damaged).is_err(), "{index}");
+            assert!(decode(&bytes[..index]).is_err(), "{index}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One segment of a log: the sealed ones, which cost a few bytes each, and the one that is written (`LogSegment`).
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::segment_files::{SegmentFileKind, SegmentFiles};
+use super::sparse_index::{OffsetEntry, SparseIndex, TimeEntry};
+use crate::env::DiskFile;
+use crate::record::BatchHeader;
+use crate::types::NO_TIMESTAMP;
+
+/// Newest batches whose positions are remembered, so that readers at the tail need no search.
+const RECENT_BATCHES_MAX: usize = 32;
+
+/// The largest timestamp of a segment and the last offset of the batch that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimestampOffset {
+    pub(super) timestamp: i64,
+    pub(super) offset: i64,
+}
+
+/// A segment that is written no more.
+pub(super) struct SealedSegment {
+    pub(super) files: Arc<SegmentFiles>,
+    pub(super) size: u64,
+    /// Read from the time index when first asked for.
+    pub(super) largest_timestamp: Option<TimestampOffset>,
+}
+
+impl SealedSegment {
+    pub(super) fn base_offset(&self) -> i64 {
+        self.files.base_offset()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RecentBatch {
+    base_offset: i64,
+    last_offset: i64,
+    position: u64,
+}
+
+/// The segment that is written.
+pub(super) struct ActiveSegment {
+    pub(super) files: Arc<SegmentFiles>,
+    pub(super) size: u64,
+    pub(super) offset_index: SparseIndex<OffsetEntry>,
+    pub(super) time_index: SparseIndex<TimeEntry>,
+    pub(super) bytes_since_index_entry: u64,
+    pub(super) largest_timestamp: TimestampOffset,
+    /// Of the first batch: what rolling by time counts from. Read from the file when first needed after a start.
+    first_timestamp: Option<i64>,
+    pub(super) created_ms: i64,
+    recent: VecDeque<RecentBatch>,
+}
+
+impl ActiveSegment {
+    /// An empty segment; its files are created when first written.
+    pub(super) fn empty(files: Arc<SegmentFiles>, created_ms: i64) -> Self {
+        let largest_timestamp = TimestampOffset { timestamp: NO_TIMESTAMP, offset: files.base_offset() };
+        Self {
+            files,
+            size: 0,
+            offset_index: SparseIndex::default(),
+            time_index: SparseIndex::default(),
+            bytes_since_index_entry: 0,
+            largest_timestamp,
+            first_timestamp: None,
+            created_ms,
+            recent: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn base_offset(&self) -> i64 {
+        self.files.base_offset()
+    }
+
+    /// Offsets and index entries are stored as differences of 32 bits.
+    pub(super) fn can_hold(&self, offset: i64) -> bool {
+        (0..=i64::from(i32::MAX)).contains(&(offset - self.base_offset()))
+    }
+
+    /// Writes a batch at the end, header and body in one call. On an error nothing counts as written.
+    pub(super) fn append(&mut self, header: &BatchHeader, body: &[u8], index_interval_bytes: u64) -> io::Result<()> {
+        let file = self.files.handle(SegmentFileKind::Log)?;
+        let encoded = header.encode();
+        file.write_all_vectored_at(&[IoSlice::new(&encoded), IoSlice::new(body)], self.size)?;
+        self.note(header, self.size, index_interval_bytes);
+        self.size += (encoded.len() + body.len()) as u64;
+        if self.offset_index.wants_write() {
+            self.write_indexes()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a batch that stands at `position` into indexes and memory.
+    pub(super) fn note(&mut self, header: &BatchHeader, position: u64, index_interval_bytes: u64) {
+        let last_offset = header.last_offset();
+        if header.max_timestamp > self.largest_timestamp.timestamp {
+            self.largest_timestamp = TimestampOffset { timestamp: header.max_timestamp, offset: last_offset };
+        }
+        if self.first_timestamp.is_none() {
+            self.first_timestamp = Some(header.max_timestamp);
+        }
+        if self.bytes_since_index_entry > index_interval_bytes {
+            let relative_offset = (last_offset - self.base_offset()) as i32;
+            self.offset_index.push(OffsetEntry { relative_offset, position: position as u32 });
+            self.note_largest_timestamp();
+            self.bytes_since_index_entry = 0;
+        }
+        self.bytes_since_index_entry += header.size_in_bytes() as u64;
+        if self.recent.len() == RECENT_BATCHES_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(RecentBatch { base_offset: header.base_offset, last_offset, position });
+    }
+
+    /// Adds a time index entry if the largest timestamp grew since the last one.
+    pub(super) fn note_largest_timestamp(&mut self) {
+        let last = self.time_index.last().map_or(NO_TIMESTAMP, |entry| entry.timestamp);
+        if self.largest_timestamp.timestamp > last {
+            let relative_offset = (self.largest_timestamp.offset - self.base_offset()) as i32;
+            self.time_index.push(TimeEntry { timestamp: self.largest_timestamp.timestamp, relative_offset });
+        }
+    }
+
+    /// Writes the index entries that the files lack.
+    pub(super) fn write_indexes(&mut self) -> io::Result<()> {
+        if self.offset_index.has_unwritten() {
+            self.offset_index.write(&*self.files.handle(SegmentFileKind::OffsetIndex)?)?;
+        }
+        if self.time_index.has_unwritten() {
+            self.time_index.write(&*self.files.handle(SegmentFileKind::TimeIndex)?)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the segment: the last time index entry, both index files complete.
+    pub(super) fn seal(&mut self) -> io::Result<SealedSegment> {
+        self.note_largest_timestamp();
+        self.write_indexes()?;
+        // Kafka's tools expect both files, also when they are empty.
+        self.files.handle(SegmentFileKind::OffsetIndex)?;
+        self.files.handle(SegmentFileKind::TimeIndex)?;
+        let largest_timestamp = (self.size > 0).then_some(self.largest_timestamp);
+        Ok(SealedSegment { files: self.files.clone(), size: self.size, largest_timestamp })
+    }
+
+    /// Where a batch with this offset stands, if it is one of the newest; otherwise where to start looking is not known here.
+    pub(super) fn recent_position(&self, offset: i64) -> Option<u64> {
+        if self.recent.front().is_none_or(|batch| offset < batch.base_offset) {
+            return None;
+        }
+        let index = self.recent.partition_point(|batch| batch.last_offset < offset);
+        self.recent.get(index).map(|batch| batch.position)
+    }
+
+    /// The timestamp that rolling by time counts from; `None` while the segment is empty.
+    pub(super) fn first_timestamp(&mut self) -> io::Result<Option<i64>> {
+        if self.first_timestamp.is_none() && self.size > 0 {
+            let file = self.files.existing(SegmentFileKind::Log)?;
+            self.first_timestamp = Some(read_header(&*file, 0)?.map_or(NO_TIMESTAMP, |header| header.max_timestamp));
+        }
+        Ok(self.first_timestamp)
+    }
+}
+
+/// The batch header at a position; `None` if there is none.
+pub(super) fn read_header(file: &dyn DiskFile, position: u64) -> io::Result<Option<BatchHeader>> {
+    let mut bytes = [0; crate::record::BATCH_HEADER_SIZE];
+    match file.read_exact_at(&mut bytes, position) {
+        Ok(()) => Ok(BatchHeader::parse(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,246 @@
+//! A sorted file of fixed-size entries, of which the newest stay in memory while the segment is written
+//! (`AbstractIndex`, without the memory map and its preallocation).
+
+use std::io;
+use std::sync::Arc;
+
+use crate::env::DiskFile;
+
+/// Entries kept in memory at most; older ones are read from the file.
+const MEMORY_ENTRIES_MAX: usize = 8192;
+/// Entries that wait for one write to the file.
+const PENDING_ENTRIES_MAX: usize = 512;
+const SEARCH_BLOCK_BYTES: usize = 4096;
+
+/// One entry of an index file.
+pub(super) trait IndexEntry: Copy {
+    /// Bytes of an entry.
+    const SIZE: usize;
+    /// What entries are sorted by.
+    fn key(&self) -> i64;
+    /// Appends the entry's bytes, big endian.
+    fn encode(&self, bytes: &mut Vec<u8>);
+    /// Reads an entry from exactly `SIZE` bytes.
+    fn decode(bytes: &[u8]) -> Self;
+}
+
+/// The index of the segment that is written.
+#[derive(Debug)]
+pub(super) struct SparseIndex<E> {
+    /// Number of the first entry in memory.
+    start: usize,
+    /// Entries already in the file.
+    written: usize,
+    entries: Vec<E>,
+}
+
+/// Where the largest entry not above a key is to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Floor<E> {
+    /// Here it is; `None`: every entry is above the key.
+    Known(Option<E>),
+    /// Among the first so many entries of the file.
+    OnDisk(usize),
+}
+
+impl<E> Default for SparseIndex<E> {
+    fn default() -> Self {
+        Self { start: 0, written: 0, entries: Vec::new() }
+    }
+}
+
+impl<E: IndexEntry> SparseIndex<E> {
+    /// An index whose first `written` entries are in its file; `last` is the last of them.
+    pub(super) fn reopened(written: usize, last: Option<E>) -> Self {
+        let entries: Vec<E> = last.into_iter().collect();
+        Self { start: written - entries.len(), written, entries }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.start + self.entries.len()
+    }
+
+    pub(super) fn last(&self) -> Option<E> {
+        self.entries.last().copied()
+    }
+
+    pub(super) fn push(&mut self, entry: E) {
+        self.entries.push(entry);
+    }
+
+    /// Whether enough entries wait to be worth a write.
+    pub(super) fn wants_write(&self) -> bool {
+        self.len() - self.written >= PENDING_ENTRIES_MAX
+    }
+
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.len() > self.written
+    }
+
+    /// Writes the entries that the file lacks.
+    pub(super) fn write(&mut self, file: &dyn DiskFile) -> io::Result<()> {
+        let pending = &self.entries[self.written - self.start..];
+        if !pending.is_empty() {
+            let mut bytes = Vec::with_capacity(pending.len() * E::SIZE);
+            pending.iter().for_each(|entry| entry.encode(&mut bytes));
+            file.write_all_at(&bytes, (self.written * E::SIZE) as u64)?;
+            self.written = self.len();
+        }
+        if self.entries.len() > MEMORY_ENTRIES_MAX {
+            let dropped = self.entries.len() - MEMORY_ENTRIES_MAX / 2;
+            self.entries.drain(..dropped);
+            self.start += dropped;
+        }
+        Ok(())
+    }
+
+    /// The largest entry whose key is not above `key`.
+    pub(super) fn floor(&self, key: i64) -> Floor<E> {
+        let above = self.entries.partition_point(|entry| entry.key() <= key);
+        match above.checked_sub(1) {
+            Some(index) => Floor::Known(Some(self.entries[index])),
+            None if self.start == 0 => Floor::Known(None),
+            None => Floor::OnDisk(self.start),
+        }
+    }
+}
+
+/// Reads one entry by its number.
+pub(super) fn read_entry<E: IndexEntry>(file: &dyn DiskFile, number: usize) -> io::Result<E> {
+    let mut bytes = [0; 16];
+    file.read_exact_at(&mut bytes[..E::SIZE], (number * E::SIZE) as u64)?;
+    Ok(E::decode(&bytes[..E::SIZE]))
+}
+
+/// The largest entry not above `key` among the first `count` of a file: a binary search over blocks, then one in a block.
+pub(super) fn floor_on_disk<E: IndexEntry>(file: &Arc<dyn DiskFile>, count: usize, key: i64) -> io::Result<Option<E>> {
+    let per_block = SEARCH_BLOCK_BYTES / E::SIZE;
+    let (mut low, mut high) = (0, count.div_ceil(per_block));
+    // Invariant: blocks before `low` start at or below the key, blocks from `high` on start above it.
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if read_entry::<E>(&**file, middle * per_block)?.key() <= key {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let Some(block) = low.checked_sub(1) else { return Ok(None) };
+    let first = block * per_block;
+    let entries = per_block.min(count - first);
+    let mut bytes = vec![0; entries * E::SIZE];
+    file.read_exact_at(&mut bytes, (first * E::SIZE) as u64)?;
+    let mut found = None;
+    for entry in bytes.chunks_exact(E::SIZE).map(E::decode) {
+        if entry.key() > key {
+            break;
+        }
+        found = Some(entry);
+    }
+    Ok(found)
+}
+
+/// An entry of `.index` (`OffsetIndex`): 4 bytes offset relative to the base offset, 4 bytes position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OffsetEntry {
+    pub(super) relative_offset: i32,
+    pub(super) position: u32,
+}
+
+impl IndexEntry for OffsetEntry {
+    const SIZE: usize = 8;
+
+    fn key(&self) -> i64 {
+        i64::from(self.relative_offset)
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.relative_offset.to_be_bytes());
+        bytes.extend_from_slice(&self.position.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        Self { relative_offset: read_i32(&bytes[0..4]), position: read_i32(&bytes[4..8]) as u32 }
+    }
+}
+
+/// An entry of `.timeindex` (`TimeIndex`): 8 bytes timestamp, 4 bytes relative offset. No record up to that offset has a larger
+/// timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeEntry {
+    pub(super) timestamp: i64,
+    pub(super) relative_offset: i32,
+}
+
+impl IndexEntry for TimeEntry {
+    const SIZE: usize = 12;
+
+    fn key(&self) -> i64 {
+        self.timestamp
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.timestamp.to_be_bytes());
+        bytes.extend_from_slice(&self.relative_offset.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let timestamp = (i64::from(read_i32(&bytes[0..4])) << 32) | i64::from(read_i32(&bytes[4..8]) as u32);
+        Self { timestamp, relative_offset: read_i32(&bytes[8..12]) }
+    }
+}
+
+fn read_i32(bytes: &[u8]) -> i32 {
+    let mut array = [0; 4];
+    array.copy_from_slice(bytes);
+    i32::from_be_bytes(array)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::env::{Disk, ManualClock, MemoryDisk, OpenMode};
+
+    fn file() -> Arc<dyn DiskFile> {
+        let disk = MemoryDisk::new(Arc::new(ManualClock::new(0)));
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        disk.open(Path::new("/d/index"), OpenMode::CreateReadWrite).unwrap()
+    }
+
+    #[test]
+    fn entries_have_kafkas_bytes() {
+        let mut bytes = Vec::new();
+        OffsetEntry { relative_offset: 1, position: 0x0102_0304 }.encode(&mut bytes);
+        TimeEntry { timestamp: -2, relative_offset: 9 }.encode(&mut bytes);
+        assert_eq!(bytes, [0, 0, 0, 1, 1, 2, 3, 4, 255, 255, 255, 255, 255, 255, 255, 254, 0, 0, 0, 9]);
+        assert_eq!(TimeEntry::decode(&bytes[8..]).timestamp, -2);
+    }
+
+    #[test]
+    fn finds_the_floor_in_memory_and_on_disk() {
+        let file = file();
+        let mut index = SparseIndex::default();
+        let count = MEMORY_ENTRIES_MAX + 3 * PENDING_ENTRIES_MAX;
+        for number in 0..count {
+            index.push(OffsetEntry { relative_offset: (number * 3) as i32, position: number as u32 });
+            if index.wants_write() {
+                index.write(&*file).unwrap();
+            }
+        }
+        index.write(&*file).unwrap();
+        assert_eq!(index.len(), count);
+        assert!(index.start > 0, "old entries leave the memory");
+        for key in [-1, 0, 1, 3, 1534, 1535, 1536, 3 * count as i64 - 1, i64::from(i32::MAX)] {
+            let expected = (key >= 0).then(|| (key / 3).min(count as i64 - 1) as u32);
+            let on_disk = floor_on_disk::<OffsetEntry>(&file, count, key).unwrap();
+            assert_eq!(on_disk.map(|entry| entry.position), expected, "{key}");
+            if let Floor::Known(known) = index.floor(key) {
+                assert_eq!(known.map(|entry| entry.position), expected, "{key}");
+            }
+        }
+        assert_eq!(index.floor(0), Floor::OnDisk(index.start));
+        assert_eq!(floor_on_disk::<OffsetEntry>(&file, 0, 5).unwrap(), None);
+    }
+}
