@@ -77,7 +77,15 @@ class Broker:
         self.socket = None
 
     def ask(self, api, version, body):
-        """The decoded answer, or a word for what happened instead."""
+        """The decoded answer, or a word for what happened instead; a coordinator that is on its way is waited for."""
+        for _ in range(50):
+            answer = self.ask_once(api, version, body)
+            if not re.search(r"'ErrorCode': (14|15|16)\b", repr(answer)):
+                break
+            time.sleep(0.1)
+        return answer
+
+    def ask_once(self, api, version, body):
         request = message(api + "Request")
         body = body(self.facts) if callable(body) else body
         data = body if isinstance(body, bytes) else request.encode(body, version)
