@@ -12,9 +12,11 @@
 
 mod broker;
 mod clients;
+mod members;
 
 pub use broker::{Broker, unique};
 pub use clients::{
     Collector, Message, Producing, Report, admin, block_on, client_config, consume, consumer_config, create_topic,
     drain, produce, wait_for,
 };
+pub use members::{Ledger, Member};
