@@ -21,6 +21,7 @@
 mod batch_builder;
 mod batch_header;
 mod batch_iterator;
+mod checksum;
 mod compression;
 mod control;
 mod error;

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use super::batch_header::{ATTRIBUTES_OFFSET, BATCH_HEADER_SIZE};
+use super::checksum;
 use super::compression::decompress;
 use super::record_iterator::{RecordFrame, RecordShape};
 use super::varint::Cursor;
@@ -475,7 +476,7 @@ fn with_timestamps(
     header.set_timestamp_type(timestamp_type);
     header.max_timestamp = max_timestamp;
     let after = crc32c::crc32c(&header.encode()[ATTRIBUTES_OFFSET..]);
-    header.crc = crc32c::crc32c_combine(before ^ after, header.crc, body_length);
+    header.crc ^= checksum::after_bytes(before ^ after, body_length);
     header
 }
 
