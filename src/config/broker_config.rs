@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::ConfigError;
-use super::definition::{ConfigValue, UpdateMode, split_list};
+use super::alter::check_dynamic;
+use super::definition::{ConfigValue, split_list};
 use super::listeners::{ListenerEndpoint, SecurityProtocol, parse_endpoints, parse_protocol_map};
 use super::log_config::LogConfig;
 use super::state::{Layers, State};
@@ -75,8 +76,9 @@ impl BrokerConfig {
             layer.retain(|name, text| match check_dynamic(name, text) {
                 Ok(()) => true,
                 Err(error) => {
-                    ignored.push(format!("dynamic configuration {name}={text} is ignored: {error}"));
-                    false
+                    ignored.push(format!("dynamic configuration {name}: {error}"));
+                    // What Ottla does not have is kept, so that DescribeConfigs shows it.
+                    table::broker_config(name).is_none()
                 }
             });
         }
@@ -140,21 +142,6 @@ impl BrokerConfig {
     }
 }
 
-/// Whether a dynamic value can be used by a running broker.
-pub(super) fn check_dynamic(name: &str, text: &str) -> Result<(), ConfigError> {
-    let Some(definition) = table::broker_config(name) else {
-        return Err(ConfigError::Invalid(format!("Ottla does not have the configuration {name}")));
-    };
-    if definition.update_mode == UpdateMode::ReadOnly {
-        return Err(ConfigError::Invalid(format!("Cannot update these configs dynamically: [{name}]")));
-    }
-    definition.parse(text)?;
-    if name == "max.connections.per.ip.overrides" {
-        parse_connection_overrides(text)?;
-    }
-    Ok(())
-}
-
 /// `node.id` and `broker.id` are one thing with two names.
 fn unify_node_id(properties: &mut BTreeMap<String, String>) -> Result<(), ConfigError> {
     match (properties.get("node.id").cloned(), properties.get("broker.id").cloned()) {
@@ -177,7 +164,7 @@ fn unify_node_id(properties: &mut BTreeMap<String, String>) -> Result<(), Config
     }
 }
 
-fn check_times(layers: &Layers) -> Result<(), ConfigError> {
+pub(super) fn check_times(layers: &Layers) -> Result<(), ConfigError> {
     let number = |name: &str| match layers.value(name) {
         ConfigValue::Integer(value) => Some(value),
         _ => None,
@@ -193,7 +180,7 @@ fn check_times(layers: &Layers) -> Result<(), ConfigError> {
     )?;
     let retention = ["log.retention.ms", "log.retention.minutes", "log.retention.hours"];
     let retention = retention.into_iter().find_map(number).unwrap_or(-1);
-    require(retention != 0, "log.retention.ms must be unlimited (-1) or, equal or greater than 1")?;
+    require(retention != 0, "log.retention.ms must be unlimited (-1) or, greater than or equal to 1")?;
     require(
         number("group.min.session.timeout.ms") <= number("group.max.session.timeout.ms"),
         "group.min.session.timeout.ms must not be greater than group.max.session.timeout.ms",
@@ -247,9 +234,13 @@ fn check_listeners(layers: &Layers) -> Result<(Endpoints, Endpoints), ConfigErro
         ConfigValue::List(items) => items,
         _ => Vec::new(),
     };
-    let protocols = parse_protocol_map(&layers.value("listener.security.protocol.map").text().unwrap_or_default())?;
+    let mut protocols = parse_protocol_map(&layers.value("listener.security.protocol.map").text().unwrap_or_default())?;
     let controllers: Vec<String> =
         list("controller.listener.names").iter().map(|name| name.to_ascii_uppercase()).collect();
+    for name in &controllers {
+        // Nothing is opened for it, so it needs no entry in the map.
+        protocols.entry(name.clone()).or_insert(SecurityProtocol::Plaintext);
+    }
     let mut listeners = parse_endpoints("listeners", &list("listeners"), &protocols)?;
     listeners.retain(|listener| !controllers.contains(&listener.name));
     if listeners.is_empty() {
@@ -264,6 +255,11 @@ fn check_listeners(layers: &Layers) -> Result<(Endpoints, Endpoints), ConfigErro
             secured.name,
             secured.protocol.name()
         )));
+    }
+    let inter_broker = layers.value("security.inter.broker.protocol").text().unwrap_or_default();
+    if inter_broker != SecurityProtocol::Plaintext.name() {
+        let reason = "only PLAINTEXT is implemented yet";
+        return Err(ConfigError::invalid_value("security.inter.broker.protocol", &inter_broker, reason));
     }
     let advertised = parse_endpoints("advertised.listeners", &list("advertised.listeners"), &protocols)?;
     for endpoint in &advertised {
@@ -299,7 +295,7 @@ fn check_listeners(layers: &Layers) -> Result<(Endpoints, Endpoints), ConfigErro
     Ok((listeners, advertised))
 }
 
-fn parse_connection_overrides(text: &str) -> Result<HashMap<IpAddr, i32>, ConfigError> {
+pub(super) fn parse_connection_overrides(text: &str) -> Result<HashMap<IpAddr, i32>, ConfigError> {
     let refuse = |reason: &str| ConfigError::invalid_value("max.connections.per.ip.overrides", text, reason.to_owned());
     let mut overrides = HashMap::new();
     for entry in split_list(text) {

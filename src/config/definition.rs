@@ -1,5 +1,7 @@
 //! One configuration: its type, default, validator and documentation (`ConfigDef.ConfigKey`).
 
+use std::collections::HashSet;
+
 use super::ConfigError;
 
 /// The type of a configuration's value (`ConfigDef.Type`).
@@ -86,10 +88,10 @@ pub enum Validator {
     GzipLevel,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A list of these words, none twice; empty where the flag says so.
+    /// A list of these words; empty where the flag says so.
     ListOf(&'static [&'static str], bool),
-    /// A list without duplicates; empty where the flag says so.
-    Distinct(bool),
+    /// A list; empty where the flag says so.
+    Items(bool),
     /// `partition:broker` pairs, or `*` (`ThrottledReplicaListValidator`).
     ThrottledReplicas,
 }
@@ -193,7 +195,12 @@ impl ConfigDefinition {
     /// # Errors
     /// [`ConfigError::InvalidValue`] in Kafka's words.
     pub fn parse(&self, text: &str) -> Result<ConfigValue, ConfigError> {
-        let value = self.parse_type(text.trim())?;
+        let mut value = self.parse_type(text.trim())?;
+        if let ConfigValue::List(items) = &mut value {
+            // Kafka warns of what is named twice and goes on with the first.
+            let mut seen = HashSet::new();
+            items.retain(|item| seen.insert(item.clone()));
+        }
         self.check(&value)?;
         Ok(value)
     }
@@ -250,7 +257,7 @@ impl ConfigDefinition {
                 refuse(format!("String must be one of: {}", words.join(", ")))
             }
             (Validator::ListOf(words, may_be_empty), ConfigValue::List(items)) => {
-                self.check_distinct(items, may_be_empty)?;
+                self.check_items(items, may_be_empty)?;
                 match items.iter().find(|item| !words.contains(&item.as_str())) {
                     Some(item) => Err(ConfigError::invalid_value(
                         self.name,
@@ -260,32 +267,28 @@ impl ConfigDefinition {
                     None => Ok(()),
                 }
             }
-            (Validator::Distinct(may_be_empty), ConfigValue::List(items)) => self.check_distinct(items, may_be_empty),
-            (Validator::ThrottledReplicas, ConfigValue::List(items)) if !are_throttled_replicas(items) => refuse(
-                "must be the literal '*' or a list of replicas in the following format: \
-                     [partitionId]:[brokerId],[partitionId]:[brokerId],..."
-                    .to_owned(),
-            ),
+            (Validator::Items(may_be_empty), ConfigValue::List(items)) => self.check_items(items, may_be_empty),
+            (Validator::ThrottledReplicas, ConfigValue::List(items)) if !are_throttled_replicas(items) => {
+                let reason = format!(
+                    "{} must be the literal '*' or a list of replicas in the following format: \
+                     [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                    self.name
+                );
+                Err(ConfigError::invalid_value(self.name, &format!("[{}]", items.join(", ")), reason))
+            }
             _ => Ok(()),
         }
     }
 
-    /// `ConfigDef.ValidList`: no value twice, no empty value, and at least one where the list must not be empty.
-    fn check_distinct(&self, items: &[String], may_be_empty: bool) -> Result<(), ConfigError> {
+    /// `ConfigDef.ValidList`: no empty value, and at least one where the list must not be empty.
+    fn check_items(&self, items: &[String], may_be_empty: bool) -> Result<(), ConfigError> {
         if items.is_empty() && !may_be_empty {
             let reason =
                 format!("Configuration '{}' must not be empty. Valid values include: any non-empty value", self.name);
             return Err(ConfigError::Invalid(reason));
         }
-        for (position, item) in items.iter().enumerate() {
-            if item.is_empty() {
-                let reason = format!("Configuration '{}' values must not be empty.", self.name);
-                return Err(ConfigError::Invalid(reason));
-            }
-            if items[..position].contains(item) {
-                let reason = format!("Configuration '{}' values must not be duplicated.", self.name);
-                return Err(ConfigError::Invalid(reason));
-            }
+        if items.iter().any(String::is_empty) {
+            return Err(ConfigError::Invalid(format!("Configuration '{}' values must not be empty.", self.name)));
         }
         Ok(())
     }

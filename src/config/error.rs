@@ -24,6 +24,14 @@ pub enum ConfigError {
     /// A change that asks for something which is no change at all (`InvalidRequestException`).
     #[error("{0}")]
     InvalidRequest(String),
+    /// An error and where its cause was given.
+    #[error("{place}: {error}")]
+    At {
+        /// A line of a file, a variable or an option.
+        place: String,
+        /// What is wrong there.
+        error: Box<ConfigError>,
+    },
     /// A line of a properties file that cannot be read.
     #[error("{file}:{line}: {reason}")]
     Syntax {
@@ -37,6 +45,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The error with the place where its cause was given.
+    pub(super) fn at(self, place: impl Into<String>) -> Self {
+        Self::At { place: place.into(), error: Box::new(self) }
+    }
+
     /// A value that its type or validator refuses.
     pub(super) fn invalid_value(name: &str, value: &str, reason: impl Into<String>) -> Self {
         Self::InvalidValue { name: name.to_owned(), value: value.to_owned(), reason: reason.into() }

@@ -16,5 +16,5 @@ pub mod group;
 pub mod runtime;
 
 pub use error::CoordinatorError;
-pub use group::GroupCoordinatorConfig;
+pub use group::{GroupCoordinator, GroupCoordinatorConfig, GroupRequestContext};
 pub use runtime::CoordinatorLog;

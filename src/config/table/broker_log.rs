@@ -3,7 +3,7 @@
 use super::super::definition::ConfigDefinition;
 use super::super::definition::ConfigType::{Boolean, Double, Int, List, Long, String};
 use super::super::definition::UpdateMode::{ClusterWide, ReadOnly};
-use super::super::definition::Validator::{Any, AtLeast, Distinct, Fraction};
+use super::super::definition::Validator::{Any, AtLeast, Fraction, Items};
 use super::{CLEANUP_POLICIES, LONG_MAX, TIMESTAMP_TYPES, row};
 
 pub(super) const ROWS: &[ConfigDefinition] = &[
@@ -51,11 +51,11 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "log.dir",
         List,
         Some("./ottla-data"),
-        Distinct(false),
+        Items(false),
         ReadOnly,
         "The data directory when `log.dirs` names none.",
     ),
-    row("log.dirs", List, None, Distinct(false), ReadOnly, "The data directories."),
+    row("log.dirs", List, None, Items(false), ReadOnly, "The data directories."),
     row(
         "log.flush.interval.messages",
         Long,

@@ -3,7 +3,7 @@
 use super::super::definition::ConfigDefinition;
 use super::super::definition::ConfigType::{Boolean, Int, List, Long, Short, String};
 use super::super::definition::UpdateMode::{ClusterWide, ReadOnly};
-use super::super::definition::Validator::{Any, AtLeast, Between, Distinct, GzipLevel, ListOf, OneOf};
+use super::super::definition::Validator::{Any, AtLeast, Between, GzipLevel, Items, ListOf, OneOf};
 use super::{COMPRESSION_TYPES, INT_MAX, row};
 
 pub(super) const ROWS: &[ConfigDefinition] = &[
@@ -11,7 +11,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "advertised.listeners",
         List,
         None,
-        Distinct(true),
+        Items(true),
         ReadOnly,
         "What clients are told to connect to, as `NAME://host:port`. Without it every client is told the address at which it reached the broker.",
     ),
@@ -69,7 +69,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "controller.listener.names",
         List,
         Some(""),
-        Distinct(true),
+        Items(true),
         ReadOnly,
         "Listeners that belong to controllers. The controller is part of this process: a listener named here is not opened.",
     ),
@@ -77,7 +77,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "controller.quorum.bootstrap.servers",
         List,
         Some(""),
-        Distinct(true),
+        Items(true),
         ReadOnly,
         "Where controllers are found. Taken as it is when it names one server: the controller is part of this process.",
     ),
@@ -85,7 +85,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "controller.quorum.voters",
         List,
         Some(""),
-        Distinct(true),
+        Items(true),
         ReadOnly,
         "The controllers as `id@host:port`. It may name this node only.",
     ),
@@ -151,7 +151,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "listeners",
         List,
         Some("PLAINTEXT://:9092"),
-        Distinct(false),
+        Items(false),
         ReadOnly,
         "The addresses that the broker listens on, as `NAME://host:port`; an empty host is every address.",
     ),

@@ -10,7 +10,8 @@ use crate::env::BoxFuture;
 pub trait CoordinatorLog: Send + Sync {
     /// Appends one record batch as leader; the log sets base offset and leader epoch. Gives the offset after the batch.
     /// Errors: `NotCoordinator` when this broker does not lead the partition (any more), `NotEnoughReplicas`,
-    /// `RecordsTooLarge`, `Storage`. After any error the shard forgets its state.
+    /// `RecordsTooLarge`, `Storage`. After any other than `RecordsTooLarge` the shard forgets its state. Called under the
+    /// shard's lock: it must not call back into the coordinator.
     fn append(&self, batch: Bytes) -> Result<i64, CoordinatorError>;
 
     /// Whole batches from `offset` on, about `max_bytes` of them but at least one; empty at the end of the log.

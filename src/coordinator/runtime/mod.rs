@@ -8,10 +8,17 @@
 //! requests) inside `decide`; when an append fails the whole state is dropped and loaded again.
 //! Timers live in one ordered set per shard, driven by one task per active shard.
 
+mod batch;
 mod decision;
+mod loader;
 mod log;
+mod shard;
 mod timer;
 
 pub use decision::{Decision, Effect, KeyValue, StateMachine, Ticket};
 pub use log::CoordinatorLog;
+pub use shard::{Answered, Shard, Waiting};
 pub use timer::Timers;
+
+#[cfg(test)]
+pub(crate) mod memory_log_tests;

@@ -1,0 +1,204 @@
+//! What DescribeConfigs says (`ConfigHelper`): every value with where it comes from and what it hides.
+
+use std::collections::BTreeMap;
+
+use super::definition::{ConfigDefinition, ConfigType, UpdateMode};
+use super::known::kafka_configs;
+use super::log_config::topic_value;
+use super::state::Layers;
+use super::{BrokerConfig, table};
+
+/// Where a value was given (`DescribeConfigsResponse.ConfigSource`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// For the topic.
+    DynamicTopic,
+    /// For the broker, while it runs.
+    DynamicBroker,
+    /// For all brokers, while they run.
+    DynamicDefaultBroker,
+    /// At the start.
+    StaticBroker,
+    /// Nowhere.
+    Default,
+}
+
+impl ConfigSource {
+    /// Kafka's number of the source in responses.
+    pub fn id(self) -> i8 {
+        match self {
+            Self::DynamicTopic => 1,
+            Self::DynamicBroker => 2,
+            Self::DynamicDefaultBroker => 3,
+            Self::StaticBroker => 4,
+            Self::Default => 5,
+        }
+    }
+}
+
+/// A place that gives the configuration a value, maybe under another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// The name in that place.
+    pub name: String,
+    /// The value as it was given; hidden for what may be a secret.
+    pub value: Option<String>,
+    /// The place.
+    pub source: ConfigSource,
+}
+
+/// One row of a DescribeConfigs response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConfig {
+    /// Kafka's name.
+    pub name: String,
+    /// The value in force.
+    pub value: Option<String>,
+    /// The strongest place that gives it.
+    pub source: ConfigSource,
+    /// Whether only a restart changes it.
+    pub read_only: bool,
+    /// Whether the value may be a secret, and is hidden.
+    pub sensitive: bool,
+    /// Every place that gives it a value, the strongest first.
+    pub synonyms: Vec<ConfigSynonym>,
+    /// Its type; nothing for a name that Ottla does not know.
+    pub kind: Option<ConfigType>,
+    /// What it does.
+    pub documentation: Option<&'static str>,
+}
+
+impl DescribedConfig {
+    /// The number of the type in responses; 0 for unknown.
+    pub fn kind_id(&self) -> i8 {
+        self.kind.map_or(0, ConfigType::id)
+    }
+}
+
+/// Every configuration of a topic with these values of its own, by name.
+pub fn describe_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
+    let state = config.state();
+    let describe = |definition: &'static ConfigDefinition| {
+        let value = topic_value(&state.layers, overrides, definition).text();
+        let mut synonyms = Vec::new();
+        if overrides.contains_key(definition.name) {
+            let (name, value) = (definition.name.to_owned(), value.clone());
+            synonyms.push(ConfigSynonym { name, value, source: ConfigSource::DynamicTopic });
+        }
+        if let Some(synonym) = definition.synonyms.first() {
+            synonyms.extend(broker_places(&state.layers, synonym.name));
+        }
+        row(definition, value, synonyms, false)
+    };
+    table::TOPIC_CONFIGS.iter().map(describe).collect()
+}
+
+/// Every configuration of this broker, by name.
+pub fn describe_broker(config: &BrokerConfig) -> Vec<DescribedConfig> {
+    let state = config.state();
+    let layers = &state.layers;
+    let mut rows: Vec<DescribedConfig> = table::BROKER_CONFIGS
+        .iter()
+        .map(|definition| {
+            let value = layers.value(definition.name).text();
+            let synonyms = broker_places(layers, definition.name);
+            row(definition, value, synonyms, definition.update_mode == UpdateMode::ReadOnly)
+        })
+        .collect();
+    let dynamic = layers.broker.keys().chain(layers.cluster.keys());
+    let mut others: Vec<&String> = dynamic.filter(|name| table::broker_config(name).is_none()).collect();
+    others.sort();
+    others.dedup();
+    rows.extend(others.into_iter().map(|name| describe_other(layers, name)));
+    rows.sort_by(|left, right| left.name.cmp(&right.name));
+    rows
+}
+
+/// The dynamic values of the whole cluster, by name: what DescribeConfigs says of the broker with the empty name.
+pub fn describe_cluster_defaults(config: &BrokerConfig) -> Vec<DescribedConfig> {
+    let state = config.state();
+    let only_cluster = Layers { cluster: state.layers.cluster.clone(), ..Layers::default() };
+    let describe = |name: &String| {
+        let mut row = match table::broker_config(name) {
+            Some(definition) => {
+                let read_only = definition.update_mode == UpdateMode::ReadOnly;
+                row(definition, only_cluster.value(name).text(), place(&only_cluster, &[name]), read_only)
+            }
+            None => describe_other(&only_cluster, name),
+        };
+        row.synonyms.retain(|synonym| synonym.source == ConfigSource::DynamicDefaultBroker);
+        row
+    };
+    only_cluster.cluster.keys().map(describe).collect()
+}
+
+fn row(
+    definition: &'static ConfigDefinition,
+    value: Option<String>,
+    synonyms: Vec<ConfigSynonym>,
+    read_only: bool,
+) -> DescribedConfig {
+    DescribedConfig {
+        name: definition.name.to_owned(),
+        value,
+        source: synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source),
+        read_only,
+        sensitive: false,
+        synonyms,
+        kind: Some(definition.kind),
+        documentation: Some(definition.documentation),
+    }
+}
+
+/// A dynamic value that Ottla keeps for a name it does not implement: shown when Kafka knows that it is no secret.
+fn describe_other(layers: &Layers, name: &str) -> DescribedConfig {
+    let is_public = kafka_configs().any(|key| key.scope == "broker" && key.name == name && key.kind != "PASSWORD");
+    let mut synonyms = place(layers, &[name]);
+    if !is_public {
+        synonyms.iter_mut().for_each(|synonym| synonym.value = None);
+    }
+    DescribedConfig {
+        name: name.to_owned(),
+        value: synonyms.first().and_then(|synonym| synonym.value.clone()),
+        source: synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source),
+        read_only: true,
+        sensitive: !is_public,
+        synonyms,
+        kind: None,
+        documentation: None,
+    }
+}
+
+/// The places of a broker configuration. What stands before the configuration's own name is dropped, as Kafka does: so a
+/// `log.retention.hours` does not count as the source of `retention.ms`, although it gives the value.
+fn broker_places(layers: &Layers, name: &'static str) -> Vec<ConfigSynonym> {
+    let names: Vec<&str> = match table::broker_synonyms(name) {
+        [] => vec![name],
+        synonyms => synonyms.iter().map(|synonym| synonym.name).collect(),
+    };
+    place(layers, &names).into_iter().skip_while(|synonym| synonym.name != name).collect()
+}
+
+/// Where these names have values: place by place, and in each name by name.
+fn place(layers: &Layers, names: &[&str]) -> Vec<ConfigSynonym> {
+    let given = [
+        (ConfigSource::DynamicBroker, &layers.broker),
+        (ConfigSource::DynamicDefaultBroker, &layers.cluster),
+        (ConfigSource::StaticBroker, &*layers.fixed),
+    ];
+    let mut synonyms = Vec::new();
+    for (source, values) in given {
+        for name in names {
+            if let Some(value) = values.get(*name) {
+                synonyms.push(ConfigSynonym { name: (*name).to_owned(), value: Some(value.clone()), source });
+            }
+        }
+    }
+    for name in names {
+        if let Some(default) = table::broker_config(name).and_then(|definition| definition.default) {
+            let (name, value) = ((*name).to_owned(), Some(default.to_owned()));
+            synonyms.push(ConfigSynonym { name, value, source: ConfigSource::Default });
+        }
+    }
+    synonyms
+}

@@ -1,0 +1,178 @@
+//! Whatever happens, in whatever order: nobody who waits is forgotten, and the log says what memory says.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::classic::ClassicGroupState;
+use super::config::GroupCoordinatorConfig;
+use super::harness_tests::*;
+
+#[derive(Clone, Debug)]
+enum Action {
+    Join { instance: Option<u8>, member: Option<usize>, version: i16, protocols: u8 },
+    Sync { member: usize, stale: bool },
+    SyncLeader,
+    Heartbeat { member: usize, stale: bool },
+    Leave { members: Vec<usize>, instance: Option<u8> },
+    Commit { member: Option<usize>, topic: u8, retention: bool },
+    Delete,
+    Wait(u64),
+    Restart,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        8 => (proptest::option::of(0..3u8), proptest::option::of(0..8usize), 3..=9i16, 0..4u8)
+            .prop_map(|(instance, member, version, protocols)| Action::Join { instance, member, version, protocols }),
+        4 => (0..8usize, any::<bool>()).prop_map(|(member, stale)| Action::Sync { member, stale }),
+        4 => Just(Action::SyncLeader),
+        3 => (0..8usize, proptest::bool::weighted(0.1)).prop_map(|(member, stale)| Action::Heartbeat { member, stale }),
+        2 => (proptest::collection::vec(0..8usize, 0..3), proptest::option::of(0..3u8))
+            .prop_map(|(members, instance)| Action::Leave { members, instance }),
+        3 => (proptest::option::of(0..8usize), 0..3u8, any::<bool>())
+            .prop_map(|(member, topic, retention)| Action::Commit { member, topic, retention }),
+        1 => Just(Action::Delete),
+        6 => prop_oneof![0..3_000u64, 3_000..12_000u64, 60_000..700_000u64].prop_map(Action::Wait),
+        1 => Just(Action::Restart),
+    ]
+}
+
+struct World {
+    harness: Harness,
+    /// Every member id ever given out.
+    ids: Vec<String>,
+    /// Tickets that were answered, or lost in a restart, where the runtime answers them.
+    done: BTreeSet<u64>,
+}
+
+impl World {
+    fn id(&self, index: usize) -> String {
+        // Mostly recent ones.
+        self.ids.iter().rev().nth(index).cloned().unwrap_or_else(|| "nobody".to_owned())
+    }
+
+    fn generation(&self) -> i32 {
+        self.harness.shard.group("g").map_or(0, |group| group.durable().generation)
+    }
+
+    fn collect(&mut self) {
+        for (ticket, answer) in std::mem::take(&mut self.harness.answers) {
+            self.done.insert(ticket);
+            if let super::step::Parked::Join(response) = answer {
+                let id = response.member_id.as_str().to_owned();
+                if !id.is_empty() && !self.ids.contains(&id) {
+                    self.ids.push(id);
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, instance: Option<u8>, member: Option<usize>, version: i16, protocols: u8) {
+        let names: &[&str] = match protocols {
+            0 => &["range"],
+            1 => &["range", "sticky"],
+            2 => &["sticky", "range"],
+            _ => &["sticky"],
+        };
+        let instance = instance.filter(|_| version >= 5).map(|number| format!("i{number}"));
+        let member_id = member.map(|index| self.id(index)).unwrap_or_default();
+        let mut request = join_request(&member_id, instance.as_deref());
+        request.protocols = names.iter().map(|name| protocol(name, subscription(&["t0"]))).collect();
+        self.harness.send_join(version, &request);
+    }
+
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Join { instance, member, version, protocols } => self.join(instance, member, version, protocols),
+            Action::Sync { member, stale } => {
+                let generation = self.generation() - i32::from(stale);
+                self.harness.send_sync(&sync_request(&self.id(member), generation, &[]));
+            }
+            Action::SyncLeader => {
+                let Some(group) = self.harness.shard.group("g").map(|group| group.durable()) else { return };
+                let Some(leader) = group.leader else { return };
+                let assignments: Vec<(&str, &[u8])> =
+                    group.members.iter().map(|member| (&*member.member_id, member.member_id.as_bytes())).collect();
+                self.harness.send_sync(&sync_request(&leader, group.generation, &assignments));
+            }
+            Action::Heartbeat { member, stale } => {
+                let generation = self.generation() - i32::from(stale);
+                self.harness.heartbeat(&self.id(member), generation);
+            }
+            Action::Leave { members, instance } => {
+                let ids: Vec<String> = members.into_iter().map(|index| self.id(index)).collect();
+                let instance = instance.map(|number| format!("i{number}"));
+                let mut leaving: Vec<(&str, Option<&str>)> = ids.iter().map(|id| (id.as_str(), None)).collect();
+                leaving.extend(instance.as_deref().map(|instance| ("", Some(instance))));
+                self.harness.leave(&leaving);
+            }
+            Action::Commit { member, topic, retention } => {
+                let (member_id, generation) = match member {
+                    Some(index) => (self.id(index), self.generation()),
+                    None => (String::new(), -1),
+                };
+                let offset = self.harness.now_ms() - START_MS;
+                let request = commit_request(&member_id, generation, &format!("t{topic}"), offset)
+                    .with_retention_time_ms(if retention { 300_000 } else { -1 });
+                self.harness.commit_request(9, &request);
+            }
+            Action::Delete => {
+                let now_ms = self.harness.now_ms();
+                let decision = self.harness.shard.delete_groups(&[group("g")], now_ms);
+                self.harness.carry_out(decision);
+            }
+            Action::Wait(milliseconds) => self.harness.advance(milliseconds),
+            Action::Restart => {
+                self.harness.restart();
+                self.done = (0..self.harness.tickets).collect();
+            }
+        }
+        self.collect();
+    }
+
+    fn check(&self) {
+        let shard = &self.harness.shard;
+        let waiting: Vec<u64> = shard.groups().flat_map(|(_, group)| group.tickets()).map(|ticket| ticket.0).collect();
+        let waiting_set: BTreeSet<u64> = waiting.iter().copied().collect();
+        assert_eq!(waiting.len(), waiting_set.len(), "a ticket waits twice");
+        let open: BTreeSet<u64> = (0..self.harness.tickets).filter(|ticket| !self.done.contains(ticket)).collect();
+        assert_eq!(waiting_set, open, "who waits must be known to the group");
+        let reloaded = self.harness.reloaded();
+        assert_eq!(shard.offsets(), reloaded.offsets());
+        let names = |groups: &super::shard::GroupShard| -> Vec<_> {
+            groups.groups().map(|(group_id, _)| group_id.clone()).collect()
+        };
+        assert_eq!(names(shard), names(&reloaded));
+        for (group_id, group) in shard.groups() {
+            group.check_invariants();
+            if matches!(group.state(), ClassicGroupState::Empty | ClassicGroupState::Stable) {
+                let loaded = reloaded.group(group_id).expect("in the log");
+                assert_eq!(group.durable(), loaded.durable());
+                assert_eq!(group.state(), loaded.state());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn live_state_is_what_the_log_says(
+        actions in proptest::collection::vec(action(), 1..60),
+        max_size in 1..5usize,
+    ) {
+        let config = GroupCoordinatorConfig { max_size, ..GroupCoordinatorConfig::default() };
+        let mut world = World { harness: Harness::new(config), ids: Vec::new(), done: BTreeSet::new() };
+        for action in actions {
+            world.apply(action);
+            world.check();
+        }
+        // Left alone, every group comes to rest and nobody waits.
+        world.harness.advance(3_600_000);
+        world.collect();
+        world.check();
+        prop_assert!(world.harness.shard.groups().all(|(_, group)| group.tickets().next().is_none()));
+    }
+}
