@@ -171,15 +171,13 @@ impl Loader<'_> {
         if !is_new {
             self.load_producers(&mut state, &listing.snapshots)?;
         }
-        state.flush.directory_unsynced = is_new || self.changed;
-        state.flush.parent_unsynced = is_new;
-        let unsynced = !is_new && (!self.options.clean_shutdown || self.changed);
-        let log = Log::from_parts(self.options, self.path.clone(), state);
-        if unsynced {
-            // What recovery read may be in the page cache only; what is served from now on is durable.
-            log.flush()?;
-        }
-        Ok(log)
+        // What an unclean stop left may be in the page cache only: files, names and epochs. The first flush makes it durable;
+        // until then the recovery point stays.
+        let unsynced = is_new || self.changed || !self.options.clean_shutdown;
+        state.flush.directory_unsynced = unsynced;
+        state.flush.parent_unsynced = unsynced;
+        state.epochs_unsynced |= unsynced && !is_new;
+        Ok(Log::from_parts(self.options, self.path.clone(), state))
     }
 
     fn new_state(

@@ -5,7 +5,11 @@ mod close;
 mod flush;
 #[cfg(test)]
 pub(super) mod log_tests;
+#[cfg(test)]
+mod producer_tests;
 mod read;
+#[cfg(test)]
+mod recovery_tests;
 mod retention;
 mod state;
 mod timestamps;
