@@ -13,6 +13,7 @@
 pub mod api_versions;
 mod current_leader;
 pub mod delete_records;
+pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod error_mapping;
 pub mod fetch;

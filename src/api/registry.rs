@@ -105,7 +105,16 @@ macro_rules! api {
 /// something that is not there yet.
 pub static APIS: &[ApiEntry] = &[
     // One line per API, ascending keys.
+    api!(0 Produce, m::ProduceRequest, super::produce::handle, 3..=13, flexible Some(9), advertise 0,
+        notes "No transactions yet: a transactional batch is refused."),
+    api!(1 Fetch, m::FetchRequest, super::fetch::handle, 4..=18, flexible Some(12)),
+    api!(2 ListOffsets, m::ListOffsetsRequest, super::list_offsets::handle, 1..=10, flexible Some(6)),
     api!(18 ApiVersions, m::ApiVersionsRequest, super::api_versions::handle, 0..=4, flexible Some(3)),
+    api!(21 DeleteRecords, m::DeleteRecordsRequest, super::delete_records::handle, 0..=2, flexible Some(2)),
+    api!(23 OffsetForLeaderEpoch, m::OffsetForLeaderEpochRequest, super::offset_for_leader_epoch::handle, 2..=4,
+        flexible Some(4)),
+    api!(35 DescribeLogDirs, m::DescribeLogDirsRequest, super::describe_log_dirs::handle, 1..=4, flexible Some(2)),
+    api!(61 DescribeProducers, m::DescribeProducersRequest, super::describe_producers::handle, 0..=0, flexible Some(0)),
 ];
 
 /// What to do with a request, from its key and version alone.

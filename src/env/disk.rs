@@ -38,6 +38,15 @@ pub struct FileMetadata {
     pub modified_millis: i64,
 }
 
+/// The room on a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All bytes.
+    pub total: u64,
+    /// Bytes that this process may still write.
+    pub usable: u64,
+}
+
 /// An open file; positions are explicit, so that readers and the writer share one handle.
 pub trait DiskFile: Send + Sync {
     /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end.
@@ -94,6 +103,11 @@ pub trait Disk: Send + Sync {
     /// Takes an exclusive lock on a file (created when missing) until the guard is dropped; `WouldBlock` when another
     /// process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// The volume that a path is on; `None` when the disk has no such thing.
+    fn space(&self, _path: &Path) -> io::Result<Option<DiskSpace>> {
+        Ok(None)
+    }
 
     /// Reads a whole file of at most `limit` bytes; `InvalidData` when it is longer.
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {

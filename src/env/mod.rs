@@ -14,7 +14,7 @@ mod spawn;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{Disk, DiskFile, FileKind, FileMetadata, OpenMode};
+pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, OpenMode};
 pub use memory_disk::{Fault, MemoryDisk};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;

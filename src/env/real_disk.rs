@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::FlockOperation;
 
-use super::disk::{Disk, DiskFile, FileKind, FileMetadata, OpenMode};
+use super::disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, OpenMode};
 
 /// The operating system's file system.
 #[derive(Default)]
@@ -121,6 +121,12 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Option<DiskSpace>> {
+        let volume = rustix::fs::statvfs(path)?;
+        let total = volume.f_blocks.saturating_mul(volume.f_frsize);
+        Ok(Some(DiskSpace { total, usable: volume.f_bavail.saturating_mul(volume.f_frsize) }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
