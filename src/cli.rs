@@ -1,0 +1,152 @@
+//! The command line: arguments, environment and properties file become `config::StartOptions`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use crate::config::{ConfigError, StartInput, StartOptions};
+use crate::env::{Disk, OpenMode};
+
+/// A properties file larger than this is no properties file.
+const CONFIG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A Kafka-compatible broker. Without arguments it keeps its data in ./ottla-data and listens on port 9092.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "ottla", version)]
+#[command(
+    after_help = "KAFKA_* environment variables are read as by the official Apache Kafka image: KAFKA_NUM_PARTITIONS=3 \
+                        is num.partitions=3.\nFrom the weakest to the strongest: properties file, environment, --data, --override."
+)]
+pub struct Arguments {
+    /// Kafka's server.properties
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Kafka's server.properties, as for kafka-server-start.sh
+    #[arg(value_name = "server.properties", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The data directory (log.dirs)
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    data: Option<String>,
+    /// Keep everything in memory; nothing is left when the broker stops
+    #[arg(long)]
+    ephemeral: bool,
+    /// Set one configuration; may be given several times
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Create a topic that does not exist before clients are served; may be given several times
+    #[arg(long = "topic", value_name = "NAME[:PARTITIONS[:KEY=VALUE,...]]")]
+    topics: Vec<String>,
+    /// Print every configuration that Ottla implements, as Markdown, and end
+    #[arg(long)]
+    pub list_configs: bool,
+}
+
+/// What the command line cannot be turned into.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The properties file cannot be read.
+    #[error("cannot read the configuration file {path}: {error}")]
+    File {
+        /// As given.
+        path: String,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// A value that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl Arguments {
+    /// Reads the properties file and puts everything together.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a value that cannot be used.
+    pub fn start_options(self, disk: &dyn Disk, environment: Vec<(String, String)>) -> Result<StartOptions, CliError> {
+        let file = match self.config.or(self.file) {
+            None => None,
+            Some(path) => {
+                let name = path.display().to_string();
+                let text = read_text(disk, &path).map_err(|error| CliError::File { path: name.clone(), error })?;
+                Some((name, text))
+            }
+        };
+        let (data, ephemeral, overrides, topics) = (self.data, self.ephemeral, self.overrides, self.topics);
+        Ok(StartOptions::read(&StartInput { file, environment, data, ephemeral, overrides, topics })?)
+    }
+}
+
+fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<String> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let size = file.size()?;
+    if size > CONFIG_FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large for a properties file"));
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0)?;
+    // Java's tools write these files in Latin-1; UTF-8 is what people write.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.into_bytes().iter().map(|byte| char::from(*byte)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::env::{Clock, ManualClock, MemoryDisk};
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once(&"ottla").chain(arguments))
+    }
+
+    fn options(disk: &dyn Disk, arguments: &[&str]) -> Result<StartOptions, CliError> {
+        parse(arguments).expect("arguments").start_options(disk, Vec::new())
+    }
+
+    fn disk_with(path: &str, content: &[u8]) -> MemoryDisk {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+        let disk = MemoryDisk::new(clock);
+        disk.create_dir_all(Path::new("/etc")).expect("a directory");
+        let file = disk.open(Path::new(path), OpenMode::CreateReadWrite).expect("a file");
+        file.write_all_at(content, 0).expect("written");
+        disk
+    }
+
+    #[test]
+    fn the_file_is_named_in_three_ways() {
+        let disk = disk_with("/etc/server.properties", b"num.partitions=7\nbroker.rack=caf\xe9");
+        for arguments in [
+            &["-c", "/etc/server.properties"][..],
+            &["--config", "/etc/server.properties"],
+            &["/etc/server.properties", "--override", "node.id=3"],
+        ] {
+            let options = options(&disk, arguments).expect("options");
+            assert_eq!(options.config.num_partitions(), 7);
+            assert_eq!(options.config.broker_rack().as_deref(), Some("café"));
+        }
+        assert!(parse(&["-c", "a", "b"]).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let disk = disk_with("/etc/server.properties", b"\n\nnum.partitions=x");
+        let error = |arguments: &[&str]| options(&disk, arguments).err().expect("refused").to_string();
+        assert!(error(&["/etc/nothing"]).starts_with("cannot read the configuration file /etc/nothing: "));
+        assert!(error(&["/etc/server.properties"]).starts_with("/etc/server.properties:3: Invalid value x"));
+        assert!(parse(&["--ephemeral", "--data", "x"]).is_err());
+        assert!(parse(&["--nonsense"]).is_err());
+    }
+
+    #[test]
+    fn everything_arrives() {
+        let disk = disk_with("/etc/x", b"");
+        let arguments = ["--data", "/d", "--override", "num.partitions=2", "--topic", "a:3", "--topic", "b"];
+        let options = options(&disk, &arguments).expect("options");
+        assert_eq!(options.config.log_dirs(), [PathBuf::from("/d")]);
+        assert_eq!(options.config.num_partitions(), 2);
+        let names: Vec<&str> = options.topics.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+}
