@@ -21,9 +21,9 @@ mod topic_name;
 
 pub use api_error::ApiError;
 pub use controller::{
-    BrokerRegistrationData, ConfigurationSchema, Controller, ControllerOptions, EffectiveConfig, InternalTopic,
-    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, ProducerIdsBlock, check_own_node_id,
-    create_topics_failure, elect_leaders_failure, supported_features,
+    BrokerRegistrationData, Controller, ControllerOptions, METADATA_VERSION, METADATA_VERSION_LEVEL,
+    METADATA_VERSION_MINIMUM, ProducerIdsBlock, check_own_node_id, create_topics_failure, elect_leaders_failure,
+    supported_features,
 };
 pub use delta::{LocalPartition, LocalReplicaChanges, MetadataDelta, TopicDelta};
 pub use error::MetadataError;
@@ -35,3 +35,8 @@ pub use image::{
 pub use log::{BatchVisitor, MetadataLog};
 pub use publisher::MetadataPublisher;
 pub use topic_name::{MAX_TOPIC_NAME_LENGTH, validate_topic_name};
+
+#[cfg(test)]
+mod controller_tests;
+#[cfg(test)]
+mod replay_tests;

@@ -14,6 +14,7 @@ use super::super::api_error::{ApiError, code_of};
 use super::super::image::{ConfigResource, ConfigResourceType};
 use super::super::records::{self, MetadataRecord};
 use super::super::topic_name::validate_topic_name;
+use super::configuration_schema::{default_value, is_list, validate_topic};
 use super::control::{ControlContext, ControlResult};
 
 /// What is done to one configuration (`AlterConfigOp.OpType`).
@@ -228,11 +229,11 @@ fn changed_value(
         Operation::Delete => return Ok(None),
         Operation::Append | Operation::Subtract => {}
     }
-    if !context.schema.is_list(resource.kind, change.name) {
+    if !is_list(resource.kind, change.name) {
         let message = format!("Can't {} to key {} because its type is not LIST.", operation.name(), change.name);
         return Err(ApiError::new(ResponseError::InvalidConfig, message));
     }
-    let before = current.cloned().or_else(|| context.schema.default_value(resource.kind, change.name));
+    let before = current.cloned().or_else(|| default_value(resource.kind, change.name));
     let before = before.unwrap_or_default();
     let mut parts: Vec<&str> = before.split(',').filter(|part| !part.is_empty()).collect();
     for part in given.split(',') {
@@ -283,7 +284,9 @@ fn finish(
         return Err(ApiError::new(ResponseError::InvalidConfig, message));
     }
     check_name(resource)?;
-    context.schema.validate(resource.kind, &resource.name, after, &altered)?;
+    if resource.kind == ConfigResourceType::Topic {
+        validate_topic(context.config, after)?;
+    }
     check_existence(context, resource)?;
     Ok(altered.iter().map(|(name, value)| records::config(resource, name, value.as_deref())).collect())
 }

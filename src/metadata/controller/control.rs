@@ -2,7 +2,7 @@
 
 use super::super::image::MetadataImage;
 use super::super::records::MetadataRecord;
-use super::configuration_schema::ConfigurationSchema;
+use crate::config::BrokerConfig;
 use crate::env::Random;
 
 /// What a command decides from, besides its request.
@@ -12,8 +12,8 @@ pub struct ControlContext<'a> {
     pub image: &'a MetadataImage,
     /// For topic ids and the start of a placement.
     pub random: &'a dyn Random,
-    /// What configurations exist, and their defaults.
-    pub schema: &'a dyn ConfigurationSchema,
+    /// The broker's configuration: defaults of new topics.
+    pub config: &'a BrokerConfig,
     /// The broker that takes the request: dynamic broker configurations can be changed on itself only.
     pub node_id: i32,
 }

@@ -16,7 +16,6 @@ mod topic_creation;
 
 pub use cluster_control::BrokerRegistrationData;
 pub use configuration_control::check_own_node_id;
-pub use configuration_schema::{ConfigurationSchema, EffectiveConfig, InternalTopic};
 pub use feature_control::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, supported_features};
 pub(super) use partition_change::PartitionChange;
 pub use producer_ids_control::ProducerIdsBlock;
@@ -43,6 +42,7 @@ use super::error::MetadataError;
 use super::image::MetadataImage;
 use super::log::MetadataLog;
 use super::publisher::MetadataPublisher;
+use crate::config::BrokerConfig;
 use crate::env::{BoxFuture, Env};
 use command_queue::CommandQueue;
 use control::{ControlContext, ControlResult};
@@ -64,7 +64,7 @@ pub struct ControllerOptions {
 pub struct Controller {
     env: Env,
     node_id: i32,
-    schema: Arc<dyn ConfigurationSchema>,
+    config: Arc<BrokerConfig>,
     image: ArcSwap<MetadataImage>,
     state: Mutex<State>,
     queue: Arc<CommandQueue>,
@@ -78,14 +78,14 @@ impl Controller {
         env: Env,
         options: ControllerOptions,
         log: Box<dyn MetadataLog>,
-        schema: Arc<dyn ConfigurationSchema>,
+        config: Arc<BrokerConfig>,
     ) -> Result<Arc<Self>, MetadataError> {
         let (state, image) = State::load(&env, &options, log)?;
         let queue = CommandQueue::new(env.spawn.clone());
         let controller = Arc::new(Self {
             env,
             node_id: options.node_id,
-            schema,
+            config,
             image: ArcSwap::new(Arc::new(image)),
             state: Mutex::new(state),
             queue,
@@ -120,7 +120,7 @@ impl Controller {
         let mut state = self.state.lock();
         let image = self.image.load_full();
         let context =
-            ControlContext { image: &image, random: &*self.env.random, schema: &*self.schema, node_id: self.node_id };
+            ControlContext { image: &image, random: &*self.env.random, config: &self.config, node_id: self.node_id };
         let ControlResult { response, records } = decide(&context, state.end_offset());
         if !records.is_empty() {
             self.commit(&mut state, records)?;
@@ -247,14 +247,14 @@ impl Controller {
 /// A topic as automatic creation wants it.
 fn automatic_topic(context: &ControlContext<'_>, name: &str) -> CreatableTopic {
     let topic = CreatableTopic::default().with_name(StrBytes::from_string(name.to_owned()).into());
-    let Some(internal) = context.schema.internal_topic(name) else {
+    let Some(internal) = configuration_schema::internal_topic(context.config, name) else {
         return topic.with_num_partitions(-1).with_replication_factor(-1);
     };
     // A default that one broker cannot meet must not stand in the way (design 3.11).
     let live = i16::try_from(context.image.cluster.unfenced_brokers().count()).unwrap_or(i16::MAX).max(1);
-    let config = |(name, value): (String, String)| {
+    let config = |(name, value): (&'static str, String)| {
         CreatableTopicConfig::default()
-            .with_name(StrBytes::from_string(name))
+            .with_name(StrBytes::from_static_str(name))
             .with_value(Some(StrBytes::from_string(value)))
     };
     topic

@@ -28,7 +28,7 @@ pub fn delete_topics(
     api_version: i16,
 ) -> ControlResult<DeleteTopicsResponse> {
     let mut deletion = Deletion { image: context.image, responses: Vec::new(), topics: Vec::new() };
-    if context.schema.delete_topic_enable() {
+    if context.config.delete_topic_enable() {
         deletion.collect(request);
     } else {
         let error = match api_version {

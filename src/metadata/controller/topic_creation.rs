@@ -13,9 +13,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::api_error::ApiError;
-use super::super::image::{BrokerIds, ClusterImage, ConfigResource, ConfigResourceType, PartitionRegistration};
+use super::super::image::{BrokerIds, ClusterImage, ConfigResource, PartitionRegistration};
 use super::super::records::{self, MetadataRecord};
 use super::super::topic_name::{collides, has_collision_characters, validate_topic_name};
+use super::configuration_schema::{effective_topic_configs, validate_topic};
 use super::control::{ControlContext, ControlResult};
 use super::placement::{has_uncordoned_directory, place};
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, Uuid};
@@ -95,7 +96,7 @@ impl<'a> NamesOfRequest<'a> {
 fn check_total(context: &ControlContext<'_>, topics: &[&CreatableTopic]) -> Result<(), ApiError> {
     let total = topics.iter().fold(0_usize, |total, topic| {
         let count = match (topic.assignments.len(), topic.num_partitions) {
-            (0, -1) => usize::try_from(context.schema.default_partitions()).unwrap_or(0),
+            (0, -1) => usize::try_from(context.config.num_partitions()).unwrap_or(0),
             (0, count) => usize::try_from(count).unwrap_or(0),
             (assignments, _) => assignments,
         };
@@ -122,8 +123,7 @@ fn create_topic(
     let name = topic.name.as_str();
     check_new_name(context, name)?;
     let overrides = overrides_of(topic)?;
-    let altered = overrides.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
-    context.schema.validate(ConfigResourceType::Topic, name, &overrides, &altered)?;
+    validate_topic(context.config, &overrides)?;
     let partitions = if topic.assignments.is_empty() {
         automatic_partitions(context, topic)?
     } else {
@@ -176,7 +176,7 @@ fn overrides_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, ApiE
 }
 
 fn effective_configs(context: &ControlContext<'_>, overrides: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
-    let configs = context.schema.effective_topic_configs(overrides, &context.image.configs, context.node_id);
+    let configs = effective_topic_configs(context.config, overrides);
     configs
         .into_iter()
         .map(|config| {
@@ -203,11 +203,11 @@ fn automatic_partitions(
         return Err(ApiError::new(ResponseError::InvalidPartitions, message));
     }
     let count = match topic.num_partitions {
-        -1 => context.schema.default_partitions(),
+        -1 => context.config.num_partitions(),
         count => count,
     };
     let replication_factor = match topic.replication_factor {
-        -1 => context.schema.default_replication_factor(),
+        -1 => i16::try_from(context.config.default_replication_factor()).unwrap_or(i16::MAX),
         replication_factor => replication_factor,
     };
     let cluster = &context.image.cluster;
