@@ -629,10 +629,12 @@ fn records_that_cannot_be_kept_stop_the_start() {
     assert_eq!((position, reason.as_str()), (end as u64, "a ClearElrRecord is not supported by this release"));
 }
 
-/// What publishers see.
+/// What publishers see: the partitions to lead, those to delete, the last offset.
+type Seen = (Vec<String>, Vec<String>, i64);
+
 #[derive(Default)]
 struct Recorder {
-    seen: Mutex<Vec<(Vec<String>, Vec<String>, i64)>>,
+    seen: Mutex<Vec<Seen>>,
 }
 
 impl MetadataPublisher for Recorder {

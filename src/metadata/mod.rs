@@ -17,6 +17,7 @@ mod publisher;
 mod records;
 mod replay;
 mod snapshot;
+mod storage_log;
 mod topic_name;
 
 pub use api_error::ApiError;
@@ -34,6 +35,7 @@ pub use image::{
 };
 pub use log::{BatchVisitor, MetadataLog};
 pub use publisher::MetadataPublisher;
+pub use storage_log::StorageMetadataLog;
 pub use topic_name::{MAX_TOPIC_NAME_LENGTH, validate_topic_name};
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn incremental(context: &ControlContext<'_>, request: &Resource<'_>) -> Outcome 
         let Some(operation) = Operation::from_id(change.operation) else {
             return Err(invalid_request(format!("Unknown operations type {}", change.operation)));
         };
-        let value = changed_value(context, &resource, current.get(change.name), change, operation)?;
+        let value = changed_value(&resource, current.get(change.name), change, operation)?;
         // A broker reloads a file that a value names even when the value stays (KAFKA-14136).
         if value.as_ref() != current.get(change.name) || resource.kind == ConfigResourceType::Broker {
             altered.insert(change.name.to_owned(), value.clone());
@@ -217,7 +217,6 @@ fn incremental(context: &ControlContext<'_>, request: &Resource<'_>) -> Outcome 
 }
 
 fn changed_value(
-    context: &ControlContext<'_>,
     resource: &ConfigResource,
     current: Option<&String>,
     change: &Change<'_>,

@@ -25,7 +25,7 @@ pub(super) fn internal_topic(config: &BrokerConfig, name: &str) -> Option<Intern
     }
     Some(InternalTopic {
         partitions: config.offsets_topic_num_partitions(),
-        replication_factor: i16::try_from(config.offsets_topic_replication_factor()).unwrap_or(i16::MAX),
+        replication_factor: config.offsets_topic_replication_factor(),
         configs: vec![
             ("cleanup.policy", "compact".to_owned()),
             ("compression.type", "producer".to_owned()),
