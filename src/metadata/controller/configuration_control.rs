@@ -14,7 +14,7 @@ use super::super::api_error::{ApiError, code_of};
 use super::super::image::{ConfigResource, ConfigResourceType};
 use super::super::records::{self, MetadataRecord};
 use super::super::topic_name::validate_topic_name;
-use super::configuration_schema::{default_value, is_list, validate_topic};
+use super::configuration_schema::{default_value, is_list, validate_broker, validate_topic};
 use super::control::{ControlContext, ControlResult};
 
 /// What is done to one configuration (`AlterConfigOp.OpType`).
@@ -283,8 +283,10 @@ fn finish(
         return Err(ApiError::new(ResponseError::InvalidConfig, message));
     }
     check_name(resource)?;
-    if resource.kind == ConfigResourceType::Topic {
-        validate_topic(context.config, after)?;
+    match resource.kind {
+        ConfigResourceType::Topic => validate_topic(context.config, after)?,
+        ConfigResourceType::Broker => validate_broker(context.config, &resource.name, after)?,
+        _ => {}
     }
     check_existence(context, resource)?;
     Ok(altered.iter().map(|(name, value)| records::config(resource, name, value.as_deref())).collect())

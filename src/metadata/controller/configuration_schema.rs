@@ -7,7 +7,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::super::api_error::ApiError;
 use super::super::image::ConfigResourceType;
-use crate::config::{BrokerConfig, ConfigError, ConfigType, LogConfig, table};
+use crate::config::{BrokerConfig, ConfigError, ConfigType, LogConfig, check_broker_overrides, table};
 use crate::types::GROUP_METADATA_TOPIC_NAME;
 
 /// How an internal topic is created.
@@ -66,20 +66,11 @@ pub(super) fn refused(error: &ConfigError) -> ApiError {
     ApiError::new(code, error.to_string())
 }
 
-/// The effective value of one configuration of a topic.
-pub(super) struct EffectiveConfig {
-    pub(super) name: String,
-    pub(super) value: Option<String>,
-    pub(super) read_only: bool,
-    pub(super) source: i8,
-    pub(super) sensitive: bool,
-}
-
-/// All configurations of a topic with these overrides, in order of name.
-pub(super) fn effective_topic_configs(
+/// Checks all dynamic values that a broker, or the whole cluster with an empty name, would have.
+pub(super) fn validate_broker(
     config: &BrokerConfig,
+    name: &str,
     overrides: &BTreeMap<String, String>,
-) -> Vec<EffectiveConfig> {
-    let _ = (config, overrides);
-    Vec::new()
+) -> Result<(), ApiError> {
+    check_broker_overrides(config, name.is_empty(), overrides).map_err(|error| refused(&error))
 }

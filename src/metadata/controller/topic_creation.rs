@@ -16,9 +16,10 @@ use super::super::api_error::ApiError;
 use super::super::image::{BrokerIds, ClusterImage, ConfigResource, PartitionRegistration};
 use super::super::records::{self, MetadataRecord};
 use super::super::topic_name::{collides, has_collision_characters, validate_topic_name};
-use super::configuration_schema::{effective_topic_configs, validate_topic};
+use super::configuration_schema::validate_topic;
 use super::control::{ControlContext, ControlResult};
 use super::placement::{has_uncordoned_directory, place};
+use crate::config::describe_topic;
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, Uuid};
 
 /// The most partitions that one request may create (`MAX_PARTITIONS_PER_BATCH`).
@@ -176,15 +177,14 @@ fn overrides_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, ApiE
 }
 
 fn effective_configs(context: &ControlContext<'_>, overrides: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
-    let configs = effective_topic_configs(context.config, overrides);
-    configs
+    describe_topic(context.config, overrides)
         .into_iter()
         .map(|config| {
             CreatableTopicConfigs::default()
                 .with_name(StrBytes::from_string(config.name))
-                .with_value(config.value.map(StrBytes::from_string))
+                .with_value(config.value.filter(|_| !config.sensitive).map(StrBytes::from_string))
                 .with_read_only(config.read_only)
-                .with_config_source(config.source)
+                .with_config_source(config.source.id())
                 .with_is_sensitive(config.sensitive)
         })
         .collect()
