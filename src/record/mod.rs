@@ -16,6 +16,8 @@
 //!   header whose maximum timestamp lies beyond the bounded future. Otherwise the header speaks for the records: Kafka
 //!   decompresses every batch, and so also finds a wrong count or maximum timestamp *inside* a batch whose header is consistent and
 //!   whose checksum is right. That is left to the consumer that such a producer hurts. `ValidationRules::strict` restores it.
+//! - The bound is `ValidationRules::decompressed_limit`, by default the larger of 16 MiB and 20 times `max.message.bytes`; a batch that
+//!   passes it is MESSAGE_TOO_LARGE, upon which Java's producer splits it. Kafka has no bound.
 //! - Errors carry Kafka's words and come in Kafka's order, so that a client sees the same answer.
 
 mod batch_builder;

@@ -16,11 +16,13 @@ use super::{
 use crate::types::{NO_TIMESTAMP, TopicPartition};
 
 /// The least bound on decompressed records in bytes, whatever `max.message.bytes` is.
-pub const DEFAULT_DECOMPRESSED_LIMIT: usize = 64 * 1024 * 1024;
+pub const DEFAULT_DECOMPRESSED_LIMIT: usize = 16 * 1024 * 1024;
 /// How often the largest batch may grow when it is decompressed.
 const DECOMPRESSED_FACTOR: usize = 20;
 /// Rejected records that the message in the answer names (`LogValidator.processRecordErrors`).
 const RECORD_ERRORS_IN_MESSAGE: usize = 3;
+/// Rejected records that an answer lists. Kafka lists all: a small compressed batch can hold millions.
+const RECORD_ERRORS_MAX: usize = 10_000;
 
 /// What a partition's configuration demands of a batch. Build it once per configuration and keep it.
 #[derive(Clone, Debug)]
@@ -136,7 +138,7 @@ pub enum ValidationError {
     InvalidRecords {
         /// For the answer.
         message: String,
-        /// Every record that was refused.
+        /// The records that were refused, 10,000 at most.
         records: Vec<RecordProblem>,
     },
     /// `INVALID_TIMESTAMP` for single records (`RecordValidationException`)
@@ -144,7 +146,7 @@ pub enum ValidationError {
     InvalidTimestamps {
         /// For the answer.
         message: String,
-        /// Every record that was refused.
+        /// The records that were refused, 10,000 at most.
         records: Vec<RecordProblem>,
     },
 }
@@ -389,6 +391,7 @@ fn out_of_range_message(timestamp: i64, offset: i64, rules: &ValidationRules, no
 #[derive(Default)]
 struct Problems {
     records: Vec<RecordProblem>,
+    count: usize,
     invalid_timestamp: bool,
 }
 
@@ -396,7 +399,10 @@ impl Problems {
     #[cold]
     fn add(&mut self, batch_index: i32, is_timestamp: bool, message: impl FnOnce() -> String) {
         self.invalid_timestamp |= is_timestamp;
-        self.records.push(RecordProblem { batch_index, message: message() });
+        self.count += 1;
+        if self.records.len() < RECORD_ERRORS_MAX {
+            self.records.push(RecordProblem { batch_index, message: message() });
+        }
     }
 
     fn into_result(self) -> Result<(), ValidationError> {
@@ -418,7 +424,7 @@ impl Problems {
         Err(ValidationError::InvalidRecords {
             message: format!(
                 "One or more records have been rejected due to {} record errors in total, and only showing the first three errors at most: [{}]",
-                self.records.len(),
+                self.count,
                 shown.join(", ")
             ),
             records: self.records,

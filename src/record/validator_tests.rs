@@ -143,6 +143,18 @@ fn compacted_topics_need_keys() {
 }
 
 #[test]
+fn a_batch_of_bad_records_has_a_short_list_of_them() {
+    let records = vec![(NOW, None); 30_000];
+    let sent = batch_with(
+        BatchProperties { compression: CompressionType::Zstd.into(), ..BatchProperties::default() },
+        &records,
+    );
+    let error = refused(sent, &ValidationRules { compacted: true, ..rules() });
+    assert_eq!(error.record_errors().len(), 10_000);
+    assert!(error.client_message().is_some_and(|message| message.contains("due to 30000 record errors in total")));
+}
+
+#[test]
 fn timestamps_stay_within_their_bounds() {
     let bounded = ValidationRules { before_max_ms: 10, after_max_ms: 20, ..rules() };
     for codec in [CompressionType::None, CompressionType::Snappy] {
