@@ -28,3 +28,8 @@ pub use error_mapping::ToErrorCode;
 pub use handler::{Answer, Chunk, CloseReason, Outcome, Principal, RequestContext, Response};
 pub use registry::{ApiEntry, Lookup};
 pub use services::{AdvertisedListeners, Endpoint, Services};
+
+#[cfg(test)]
+mod data_tests;
+#[cfg(test)]
+mod test_services;
