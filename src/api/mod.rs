@@ -47,4 +47,4 @@ pub use services::{AdvertisedListeners, Endpoint, Services};
 #[cfg(test)]
 mod data_tests;
 #[cfg(test)]
-mod test_services;
+pub(crate) mod test_services;

@@ -63,14 +63,14 @@ impl MetadataLog for MemoryMetadataLog {
 }
 
 /// The broker and its clock.
-pub(super) struct TestBroker {
-    pub(super) services: Arc<Services>,
-    pub(super) clock: ManualClock,
+pub(crate) struct TestBroker {
+    pub(crate) services: Arc<Services>,
+    pub(crate) clock: ManualClock,
 }
 
 impl TestBroker {
     /// A broker without topics.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = ManualClock::new(1_700_000_000_000);
         let env = Env::simulated(clock.clone(), 7);
         env.disk.create_dir_all(DIRECTORY.as_ref()).expect("a directory");
@@ -106,7 +106,7 @@ impl TestBroker {
     }
 
     /// Creates a topic; its id.
-    pub(super) fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
         let configs = configs
             .iter()
             .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))));
@@ -123,7 +123,7 @@ impl TestBroker {
 }
 
 /// A request of a client on the loopback address.
-pub(super) fn context(api_key: i16, api_version: i16) -> RequestContext {
+pub(crate) fn context(api_key: i16, api_version: i16) -> RequestContext {
     RequestContext {
         api_key,
         api_version,
@@ -137,16 +137,16 @@ pub(super) fn context(api_key: i16, api_version: i16) -> RequestContext {
     }
 }
 
-pub(super) fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-pub(super) fn topic_name(name: &str) -> TopicName {
+pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
 /// One batch of records with these values and timestamps from `timestamp` on.
-pub(super) fn batch(properties: BatchProperties, timestamp: i64, values: &[&str]) -> Bytes {
+pub(crate) fn batch(properties: BatchProperties, timestamp: i64, values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(properties);
     for (number, value) in (0..).zip(values) {
         builder.append(timestamp + number, Some(b"key"), Some(value.as_bytes()), &[]).expect("room");
@@ -155,7 +155,7 @@ pub(super) fn batch(properties: BatchProperties, timestamp: i64, values: &[&str]
 }
 
 /// The answer that is there already.
-pub(super) fn now<R>(answer: Answer<R>) -> R {
+pub(crate) fn now<R>(answer: Answer<R>) -> R {
     match answer {
         Answer::Now(response) => response,
         Answer::Later(_) | Answer::RawLater(_) => panic!("the answer waits"),
@@ -164,7 +164,7 @@ pub(super) fn now<R>(answer: Answer<R>) -> R {
 }
 
 /// The future of an answer that is not there yet.
-pub(super) fn later<R>(answer: Answer<R>) -> BoxFuture<'static, R> {
+pub(crate) fn later<R>(answer: Answer<R>) -> BoxFuture<'static, R> {
     match answer {
         Answer::Later(future) => future,
         _ => panic!("the answer does not wait"),
@@ -172,7 +172,7 @@ pub(super) fn later<R>(answer: Answer<R>) -> BoxFuture<'static, R> {
 }
 
 /// The future of an encoded answer that is not there yet.
-pub(super) fn raw_later<R>(answer: Answer<R>) -> BoxFuture<'static, Response> {
+pub(crate) fn raw_later<R>(answer: Answer<R>) -> BoxFuture<'static, Response> {
     match answer {
         Answer::RawLater(future) => future,
         _ => panic!("the answer does not wait"),
@@ -180,12 +180,12 @@ pub(super) fn raw_later<R>(answer: Answer<R>) -> BoxFuture<'static, Response> {
 }
 
 /// Whether the future still waits; it is polled once.
-pub(super) fn waits<T>(future: &mut BoxFuture<'static, T>) -> bool {
+pub(crate) fn waits<T>(future: &mut BoxFuture<'static, T>) -> bool {
     future.now_or_never().is_none()
 }
 
 /// Decodes an encoded body.
-pub(super) fn decode<R: Decodable>(response: &Response, version: i16) -> R {
+pub(crate) fn decode<R: Decodable>(response: &Response, version: i16) -> R {
     let mut bytes = Vec::new();
     for chunk in &response.chunks {
         match chunk {
