@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Broker;
 use super::error::BrokerError;
 use crate::config::StartOptions;
+use crate::env::raise_open_files_limit;
 
 /// Exit code after a second signal, as of a process that the signal killed.
 const INTERRUPTED: i32 = 130;
@@ -16,8 +17,11 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// What keeps the broker from starting or from stopping in order.
 pub fn run(options: StartOptions) -> Result<(), BrokerError> {
+    match raise_open_files_limit() {
+        Some(files) => tracing::debug!("{files} files and sockets may be open"),
+        None => tracing::debug!("any number of files and sockets may be open"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("ottla").enable_all().build()?;
-    // On a worker, so that accepting and serving need no hop from this thread.
     let result = runtime.block_on(serve(options));
     runtime.shutdown_background();
     result
@@ -34,7 +38,14 @@ async fn serve(options: StartOptions) -> Result<(), BrokerError> {
             directories.join(", ")
         }
     };
-    let broker = Broker::start(options).await?;
+    // On a thread of its own: recovery may take long, and whoever waits for it must be able to end it.
+    #[expect(clippy::disallowed_methods, reason = "there is no env before the broker makes one")]
+    let starting = tokio::spawn(Broker::start(options));
+    let broker = tokio::select! {
+        started = starting => started.map_err(std::io::Error::other)??,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     print_banner(&broker, &place);
     tokio::select! {
         _ = terminate.recv() => {}
