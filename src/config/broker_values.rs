@@ -116,18 +116,12 @@ broker_values! {
     group_max_size: i32 = "group.max.size";
     /// `group.min.session.timeout.ms`: the shortest session timeout, in milliseconds, that a member may ask for.
     group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms";
-    /// `inter.broker.listener.name`: the listener between brokers. One broker uses it for nothing; it must name a listener that exists.
-    inter_broker_listener_name: Option<String> = "inter.broker.listener.name";
     /// `log.flush.offset.checkpoint.interval.ms`: milliseconds between writings of the recovery points.
     log_flush_offset_checkpoint_interval_ms: i32 = "log.flush.offset.checkpoint.interval.ms";
     /// `log.flush.scheduler.interval.ms`: milliseconds between looks for logs that `flush.ms` wants on the disk.
     log_flush_scheduler_interval_ms: i64 = "log.flush.scheduler.interval.ms";
-    /// `log.flush.start.offset.checkpoint.interval.ms`: milliseconds between writings of the logs' start offsets.
-    log_flush_start_offset_checkpoint_interval_ms: i32 = "log.flush.start.offset.checkpoint.interval.ms";
     /// `log.retention.check.interval.ms`: milliseconds between looks for segments that retention deletes.
     log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms";
-    /// `max.connection.creation.rate`: connections that are accepted in one second.
-    max_connection_creation_rate: i32 = "max.connection.creation.rate";
     /// `max.connections`: connections that may be open.
     max_connections: i32 = "max.connections";
     /// `max.connections.per.ip`: connections that may be open from one address.
@@ -136,20 +130,8 @@ broker_values! {
     max_incremental_fetch_session_cache_slots: i32 = "max.incremental.fetch.session.cache.slots";
     /// `max.request.partition.size.limit`: partitions in one answer to DescribeTopicPartitions.
     max_request_partition_size_limit: i32 = "max.request.partition.size.limit";
-    /// `metadata.log.dir`: the directory of the metadata log; without it the first data directory.
-    metadata_log_dir: Option<String> = "metadata.log.dir";
     /// `metadata.log.max.record.bytes.between.snapshots`: bytes of metadata records after which a snapshot is written.
     metadata_log_max_record_bytes_between_snapshots: i64 = "metadata.log.max.record.bytes.between.snapshots";
-    /// `metadata.log.max.snapshot.interval.ms`: the longest time, in milliseconds, without a snapshot while there are new metadata records; 0 for no limit.
-    metadata_log_max_snapshot_interval_ms: i64 = "metadata.log.max.snapshot.interval.ms";
-    /// `metadata.log.segment.bytes`: the size in bytes at which a segment of the metadata log is closed.
-    metadata_log_segment_bytes: i32 = "metadata.log.segment.bytes";
-    /// `metadata.log.segment.ms`: milliseconds after which a segment of the metadata log is closed.
-    metadata_log_segment_ms: i64 = "metadata.log.segment.ms";
-    /// `metadata.max.retention.bytes`: bytes of metadata log and snapshots before old ones are deleted.
-    metadata_max_retention_bytes: i64 = "metadata.max.retention.bytes";
-    /// `metadata.max.retention.ms`: milliseconds before old metadata log segments and snapshots are deleted.
-    metadata_max_retention_ms: i64 = "metadata.max.retention.ms";
     /// `node.id`: the number of this broker.
     node_id: i32 = "node.id";
     /// `num.partitions`: partitions of a topic that is created without a number.

@@ -122,6 +122,9 @@ fn check_keys(given: &BTreeMap<String, Given>) -> Result<Vec<String>, ConfigErro
     for (name, Given { value, place }) in given {
         if let Some(definition) = table::broker_config(name) {
             definition.parse(value).map_err(|error| error.at(place))?;
+            if table::WITHOUT_EFFECT.contains(&definition.name) {
+                not_implemented.push(name.as_str());
+            }
         } else if REFUSED.contains(&name.as_str()) && !value.trim().is_empty() {
             let reason = "not implemented yet: Ottla would let everyone do everything; remove it to accept that";
             return Err(ConfigError::invalid_value(name, value, reason).at(place));

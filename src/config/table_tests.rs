@@ -110,6 +110,7 @@ fn every_broker_configuration_is_read() {
         "controller.listener.names",
         "controller.quorum.bootstrap.servers",
         "controller.quorum.voters",
+        "inter.broker.listener.name",
         "listener.security.protocol.map",
         "listeners",
         "log.dir",
@@ -156,5 +157,61 @@ fn update_modes_follow_the_topics() {
             let broker = broker_config(synonym.name).expect("a broker key");
             assert_eq!(broker.update_mode, UpdateMode::ClusterWide, "{}", broker.name);
         }
+    }
+}
+
+/// The sources outside this room, without their tests.
+#[expect(clippy::disallowed_methods, reason = "reads the sources, not the broker's data")]
+fn other_rooms() -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut directories = vec![root.clone()];
+    let mut text = String::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).expect("src is readable") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && path != root.join("config") {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.to_string_lossy().ends_with("tests.rs")
+            {
+                text.push_str(&std::fs::read_to_string(&path).expect("a source"));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_value_is_used_by_a_room() {
+    // Topic configurations that are kept for a later release; their broker defaults are `WITHOUT_EFFECT`.
+    const KEPT: &[&str] = &[
+        "delete_retention_ms",
+        "max_compaction_lag_ms",
+        "min_cleanable_dirty_ratio",
+        "min_compaction_lag_ms",
+        "preallocate",
+        "unclean_leader_election_enable",
+    ];
+    // Read by rooms that are being wired.
+    const WAITING: &[&str] = &[
+        ".auto_create_topics_enable()",
+        ".group_initial_rebalance_delay_ms()",
+        ".group_max_session_timeout_ms()",
+        ".group_max_size()",
+        ".group_min_session_timeout_ms()",
+        ".max_request_partition_size_limit()",
+        ".offset_metadata_max_bytes()",
+        ".offsets_retention_check_interval_ms()",
+    ];
+    let text = other_rooms();
+    let by_getter = BrokerValues::NAMES.iter().map(|name| format!(".{}()", name.replace('.', "_")));
+    let unused = by_getter.filter(|getter| !text.contains(getter.as_str()) && !WAITING.contains(&getter.as_str()));
+    let unused: Vec<String> = unused.collect();
+    assert!(unused.is_empty(), "in the table and not honoured: {unused:?}");
+    let debug = format!("{:?}", LogConfig::default());
+    let fields = debug.trim_start_matches("LogConfig { ").split(", ").filter_map(|field| field.split_once(": "));
+    for (field, _) in fields.filter(|(field, _)| field.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+        let is_used = text.contains(&format!(".{field}"));
+        assert_ne!(is_used, KEPT.contains(&field), "{field}: used {is_used}");
     }
 }

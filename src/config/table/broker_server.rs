@@ -155,14 +155,6 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         ReadOnly,
         "The addresses that the broker listens on, as `NAME://host:port`; an empty host is every address.",
     ),
-    row(
-        "max.connection.creation.rate",
-        Int,
-        INT_MAX,
-        AtLeast(0),
-        ClusterWide,
-        "Connections that are accepted in one second.",
-    ),
     row("max.connections", Int, INT_MAX, AtLeast(0), ClusterWide, "Connections that may be open."),
     row(
         "max.connections.per.ip",

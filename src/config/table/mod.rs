@@ -76,3 +76,13 @@ const CLEANUP_POLICIES: Validator = Validator::ListOf(&["compact", "delete"], tr
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 /// `Integer.MAX_VALUE`: no limit.
 const INT_MAX: Option<&str> = Some("2147483647");
+
+/// Configurations that are defaults of topic configurations without effect yet: a topic may be created with them, because
+/// clients do (Kafka Streams, Connect), and they are kept and shown.
+pub const WITHOUT_EFFECT: &[&str] = &[
+    "log.cleaner.delete.retention.ms",
+    "log.cleaner.max.compaction.lag.ms",
+    "log.cleaner.min.cleanable.ratio",
+    "log.cleaner.min.compaction.lag.ms",
+    "log.preallocate",
+];

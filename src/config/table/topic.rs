@@ -66,7 +66,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("86400000"),
         AtLeast(0),
         &[same("log.cleaner.delete.retention.ms")],
-        "How long, in milliseconds, a compacted topic keeps delete markers after they could be removed.",
+        "How long, in milliseconds, a compacted topic keeps delete markers after they could be removed. Kept and shown; segments are not compacted yet.",
     ),
     topic(
         "file.delete.delay.ms",
@@ -138,7 +138,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         LONG_MAX,
         AtLeast(1),
         &[same("log.cleaner.max.compaction.lag.ms")],
-        "The longest time, in milliseconds, that a record of a compacted topic stays out of compaction.",
+        "The longest time, in milliseconds, that a record of a compacted topic stays out of compaction. Kept and shown; segments are not compacted yet.",
     ),
     topic(
         "max.message.bytes",
@@ -178,7 +178,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("0.5"),
         Fraction,
         &[same("log.cleaner.min.cleanable.ratio")],
-        "The share of a compacted log that must be dirty before it is compacted.",
+        "The share of a compacted log that must be dirty before it is compacted. Kept and shown; segments are not compacted yet.",
     ),
     topic(
         "min.compaction.lag.ms",
@@ -186,7 +186,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("0"),
         AtLeast(0),
         &[same("log.cleaner.min.compaction.lag.ms")],
-        "The shortest time, in milliseconds, that a record of a compacted topic stays out of compaction.",
+        "The shortest time, in milliseconds, that a record of a compacted topic stays out of compaction. Kept and shown; segments are not compacted yet.",
     ),
     topic(
         "min.insync.replicas",
@@ -202,7 +202,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("false"),
         Any,
         &[same("log.preallocate")],
-        "Whether the file of a new segment is given its full size at once.",
+        "Whether the file of a new segment is given its full size at once. Kept and shown; without effect.",
     ),
     topic(
         "remote.log.copy.disable",
@@ -282,6 +282,6 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("false"),
         Any,
         &[same("unclean.leader.election.enable")],
-        "Whether a replica that is not in sync may become leader as the last resort, losing records.",
+        "Whether a replica that is not in sync may become leader as the last resort, losing records. Without effect while every partition has one replica.",
     ),
 ];
