@@ -112,32 +112,35 @@ pub(super) fn read_entry<E: IndexEntry>(file: &dyn DiskFile, number: usize) -> i
     Ok(E::decode(&bytes[..E::SIZE]))
 }
 
-/// The largest entry not above `key` among the first `count` of a file: a binary search over blocks, then one in a block.
-pub(super) fn floor_on_disk<E: IndexEntry>(file: &Arc<dyn DiskFile>, count: usize, key: i64) -> io::Result<Option<E>> {
+/// How many of the first `count` entries of a file are `below`, which must hold for all entries before one for which it holds: a
+/// binary search over blocks, then one in a block.
+pub(super) fn partition_on_disk<E: IndexEntry>(
+    file: &Arc<dyn DiskFile>,
+    count: usize,
+    below: impl Fn(&E) -> bool,
+) -> io::Result<usize> {
     let per_block = SEARCH_BLOCK_BYTES / E::SIZE;
     let (mut low, mut high) = (0, count.div_ceil(per_block));
-    // Invariant: blocks before `low` start at or below the key, blocks from `high` on start above it.
+    // Invariant: the first entries of blocks before `low` are below, those of blocks from `high` on are not.
     while low < high {
         let middle = low + (high - low) / 2;
-        if read_entry::<E>(&**file, middle * per_block)?.key() <= key {
+        if below(&read_entry::<E>(&**file, middle * per_block)?) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    let Some(block) = low.checked_sub(1) else { return Ok(None) };
+    let Some(block) = low.checked_sub(1) else { return Ok(0) };
     let first = block * per_block;
-    let entries = per_block.min(count - first);
-    let mut bytes = vec![0; entries * E::SIZE];
+    let mut bytes = vec![0; per_block.min(count - first) * E::SIZE];
     file.read_exact_at(&mut bytes, (first * E::SIZE) as u64)?;
-    let mut found = None;
-    for entry in bytes.chunks_exact(E::SIZE).map(E::decode) {
-        if entry.key() > key {
-            break;
-        }
-        found = Some(entry);
-    }
-    Ok(found)
+    Ok(first + bytes.chunks_exact(E::SIZE).map(E::decode).take_while(below).count())
+}
+
+/// The largest entry not above `key` among the first `count` of a file.
+pub(super) fn floor_on_disk<E: IndexEntry>(file: &Arc<dyn DiskFile>, count: usize, key: i64) -> io::Result<Option<E>> {
+    let not_above = partition_on_disk::<E>(file, count, |entry| entry.key() <= key)?;
+    not_above.checked_sub(1).map(|last| read_entry(&**file, last)).transpose()
 }
 
 /// An entry of `.index` (`OffsetIndex`): 4 bytes offset relative to the base offset, 4 bytes position.

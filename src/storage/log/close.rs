@@ -4,6 +4,9 @@ use super::{Log, LogState};
 use crate::storage::StorageResult;
 use crate::storage::segment_files::SegmentFileKind;
 
+/// Entries of both indexes that fit into one page.
+const SAFE_INDEX_ENTRIES: usize = 4096 / 12;
+
 /// Offsets of a log that the checkpoint files hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct CheckpointedOffsets {
@@ -23,6 +26,12 @@ impl Log {
             }
             self.check_usable(&state)?;
             self.write_caches(&mut state)?;
+            // Whoever writes the marker of a clean stop syncs the log directory; of an empty log nothing else is worth a sync.
+            state.flush.parent_unsynced = false;
+            if state.log_end_offset == state.recovery_point && state.log_end_offset == state.log_start_offset {
+                state.flush.directory_unsynced = false;
+                state.epochs_unsynced = false;
+            }
         }
         self.flush()?;
         self.mark_closed();
@@ -40,10 +49,15 @@ impl Log {
         if !active.offset_index.has_unwritten() && !active.time_index.has_unwritten() {
             return Ok(());
         }
+        // A start looks at the last entry of each index, which vouches for its page; what is longer is synced.
+        let is_long = active.offset_index.len() > SAFE_INDEX_ENTRIES;
         let kinds = [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex];
         let written = active.write_indexes().and_then(|()| {
             // Both files exist, also when they are empty: a missing one means recovery.
-            kinds.into_iter().try_for_each(|kind| active.files.handle(kind)?.sync_data())
+            kinds.into_iter().try_for_each(|kind| {
+                let index = active.files.handle(kind)?;
+                if is_long { index.sync_data() } else { Ok(()) }
+            })
         });
         state.flush.directory_unsynced = true;
         written.map_err(|error| state.active.files.write_error(SegmentFileKind::OffsetIndex, &error))

@@ -49,6 +49,10 @@ impl LogState {
         self.sealed.first().map_or(self.active.base_offset(), SealedSegment::base_offset)
     }
 
+    pub(in crate::storage) fn begins_segment(&self, offset: i64) -> bool {
+        offset == self.active.base_offset() || self.sealed.iter().any(|segment| segment.base_offset() == offset)
+    }
+
     pub(in crate::storage) fn end_position(&self) -> OffsetPosition {
         OffsetPosition { offset: self.log_end_offset, position: Some((self.active.base_offset(), self.active.size)) }
     }

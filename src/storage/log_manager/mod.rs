@@ -28,6 +28,9 @@ use checkpoints::DirectoryCheckpoints;
 /// The id of the metadata log's topic (`Uuid.METADATA_TOPIC_ID`).
 const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
 
+/// Threads that close logs: they wait for the disk, and those who wait together share a commit of its journal.
+const CLOSING_THREADS: usize = 32;
+
 /// What the log manager is started with; the comments name Kafka's configurations. Times are milliseconds.
 #[derive(Clone)]
 pub struct LogManagerOptions {
@@ -278,7 +281,7 @@ impl LogManager {
         self.stopping.store(true, Ordering::Release);
         let failed = Arc::new(Mutex::new(Vec::new()));
         let failures = failed.clone();
-        parallel::for_each(&self.env, self.options.recovery_threads, self.logs(), move |log: Arc<Log>| {
+        parallel::for_each(&self.env, CLOSING_THREADS, self.logs(), move |log: Arc<Log>| {
             if let Err(error) = log.close() {
                 tracing::error!("closing the log of {}: {error}", log.topic_partition());
                 failures.lock().push((log.log_directory().path().to_owned(), error));

@@ -1,0 +1,182 @@
+//! Leader epochs and producers.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Loader;
+use crate::env::{DiskFile, OpenMode};
+use crate::record::BatchHeader;
+use crate::storage::batch_scan::{BatchScanner, Scanned};
+use crate::storage::checkpoint::{EpochEntry, MAX_CHECKPOINT_BYTES, encode_epochs, parse_epochs};
+use crate::storage::directory::LogDirectory;
+use crate::storage::file_names::{LEADER_EPOCH_CHECKPOINT, SNAPSHOT_SUFFIX, offset_file};
+use crate::storage::leader_epoch_cache::LeaderEpochCache;
+use crate::storage::log::{AppendOrigin, LogState, parse_marker};
+use crate::storage::producer_snapshot::{self, MAX_SNAPSHOT_BYTES};
+use crate::storage::producer_state::ProducerState;
+use crate::storage::segment_files::{SegmentFileKind, is_not_found};
+use crate::storage::{StorageError, StorageResult};
+
+/// Replaces `leader-epoch-checkpoint` without syncing it.
+pub(in crate::storage) fn write_epochs(
+    directory: &LogDirectory,
+    at: &Path,
+    entries: &[EpochEntry],
+) -> StorageResult<()> {
+    let path = at.join(LEADER_EPOCH_CHECKPOINT);
+    let temporary = at.join("leader-epoch-checkpoint.tmp");
+    let disk = &directory.env.disk;
+    let written = disk
+        .open(&temporary, OpenMode::Truncate)
+        .and_then(|file| file.write_all_at(encode_epochs(entries).as_bytes(), 0))
+        .and_then(|()| disk.rename(&temporary, &path));
+    written.map_err(|error| directory.fail("writing", &path, &error))
+}
+
+impl Loader<'_> {
+    pub(super) fn load_epochs(&mut self, state: &mut LogState, is_new: bool) -> StorageResult<()> {
+        if is_new {
+            return Ok(());
+        }
+        let path = self.at.join(LEADER_EPOCH_CHECKPOINT);
+        let on_disk = match self.directory.env.disk.read(&path, MAX_CHECKPOINT_BYTES) {
+            Ok(bytes) => parse_epochs(&bytes),
+            Err(error) if is_not_found(&error) => None,
+            Err(error) => return Err(StorageError::io("reading", &path, &error)),
+        };
+        let was_read = on_disk.clone();
+        match on_disk {
+            Some(entries) => state.epochs = LeaderEpochCache::new(entries),
+            None if state.log_end_offset > state.first_base_offset() => {
+                // The file is a cache of the log: read the epochs out of all batches.
+                self.found_epochs.clear();
+                let start = state.first_base_offset();
+                let mut found = Vec::new();
+                self.scan_headers(state, start, |header, _, _| {
+                    if header.partition_leader_epoch > found.last().map_or(-1, |entry: &EpochEntry| entry.epoch) {
+                        found.push(EpochEntry {
+                            epoch: header.partition_leader_epoch,
+                            start_offset: header.base_offset,
+                        });
+                    }
+                    Ok(())
+                })?;
+                self.found_epochs = found;
+            }
+            None => {}
+        }
+        for entry in std::mem::take(&mut self.found_epochs) {
+            if state.epochs.latest_epoch().is_none_or(|latest| entry.epoch > latest) {
+                state.epochs.assign(entry.epoch, entry.start_offset);
+            }
+        }
+        state.epochs.truncate_from_end(state.log_end_offset.max(1));
+        state.epochs.truncate_from_start(state.log_start_offset);
+        if was_read.as_deref().unwrap_or_default() != state.epochs.entries() {
+            state.epochs_unsynced = true;
+            write_epochs(self.directory, &self.at, state.epochs.entries())?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with header, file and position of every batch that ends behind `from`.
+    fn scan_headers(
+        &self,
+        state: &LogState,
+        from: i64,
+        mut visit: impl FnMut(&BatchHeader, &Arc<dyn DiskFile>, u64) -> StorageResult<()>,
+    ) -> StorageResult<()> {
+        let first = state.sealed_index_for(from).unwrap_or(state.sealed.len());
+        let first = if from < state.first_base_offset() { 0 } else { first };
+        let sealed = state.sealed[first..].iter().map(|segment| (&segment.files, segment.size));
+        for (files, size) in sealed.chain([(&state.active.files, state.active.size)]) {
+            if size == 0 {
+                continue;
+            }
+            let failure = |error: io::Error| files.read_error(SegmentFileKind::Log, &error);
+            let log = files.existing(SegmentFileKind::Log).map_err(failure)?;
+            let mut scanner = BatchScanner::new(log.clone(), 0, size);
+            loop {
+                match scanner.next().map_err(failure)? {
+                    Scanned::Batch { position, header } if header.last_offset() >= from => {
+                        visit(&header, &log, position)?
+                    }
+                    Scanned::Batch { .. } => {}
+                    Scanned::End => break,
+                    Scanned::Broken { position, reason } => {
+                        return Err(StorageError::Corrupt {
+                            topic_partition: self.options.topic_partition.clone(),
+                            message: format!(
+                                "{} at {position}: {reason}",
+                                files.path_of(SegmentFileKind::Log).display()
+                            ),
+                        });
+                    }
+                }
+            }
+            files.close();
+        }
+        Ok(())
+    }
+
+    /// Loads the newest usable snapshot and replays what follows (`rebuildProducerState`).
+    pub(super) fn load_producers(&mut self, state: &mut LogState, snapshots: &[i64]) -> StorageResult<()> {
+        let mut loaded = None;
+        for offset in snapshots.iter().rev().copied() {
+            let path = offset_file(&self.at, offset, SNAPSHOT_SUFFIX);
+            let usable = offset <= state.log_end_offset && offset >= state.log_start_offset;
+            if loaded.is_none() && usable {
+                match self.directory.env.disk.read(&path, MAX_SNAPSHOT_BYTES) {
+                    Ok(bytes) => match producer_snapshot::decode(&bytes) {
+                        Ok(producers) => {
+                            state.producers = producers;
+                            loaded = Some(offset);
+                            continue;
+                        }
+                        Err(reason) => tracing::warn!("{}: {reason}; removing it", path.display()),
+                    },
+                    Err(error) => return Err(StorageError::io("reading", &path, &error)),
+                }
+                self.remove(&path)?;
+            } else if !usable || !state.begins_segment(offset) {
+                // Kafka keeps those of segment boundaries and the newest.
+                self.remove(&path)?;
+            }
+        }
+        let replay_from = loaded.unwrap_or(state.log_start_offset);
+        state.snapshot_offset = loaded.unwrap_or(state.log_start_offset);
+        if replay_from < state.log_end_offset {
+            let mut producers = std::mem::take(&mut state.producers);
+            self.replay_producers(state, &mut producers, replay_from)?;
+            state.producers = producers;
+        }
+        let expiration_ms = self.options.producer_id_expiration_ms;
+        state.producers.remove_expired(self.now_ms, expiration_ms);
+        state.producers.on_high_watermark(state.high_watermark.offset);
+        Ok(())
+    }
+
+    fn replay_producers(&self, state: &LogState, producers: &mut ProducerState, from: i64) -> StorageResult<()> {
+        let topic_partition = &self.options.topic_partition;
+        self.scan_headers(state, from, |header, log, position| {
+            if !header.has_producer_id() || header.base_offset < from {
+                return Ok(());
+            }
+            let marker = if header.is_control() {
+                let mut batch = vec![0; header.size_in_bytes()];
+                log.read_exact_at(&mut batch, position)
+                    .map_err(|error| StorageError::io("reading", &self.at, &error))?;
+                parse_marker(&batch).unwrap_or_else(|reason| {
+                    tracing::warn!("{}: control batch at {position}: {reason}", self.at.display());
+                    None
+                })
+            } else {
+                None
+            };
+            let update = producers.check(topic_partition, header, marker, AppendOrigin::Replication)?;
+            producers.apply(header, update);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,248 @@
+//! Opening a log: finding its files, recovering what was not stopped cleanly, rebuilding what is missing (`LogLoader`).
+
+mod caches;
+mod segments;
+mod truncation;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::checkpoint::EpochEntry;
+use super::directory::LogDirectory;
+use super::file_names::{
+    CLEANED_SUFFIX, DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, PARTITION_METADATA, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
+};
+use super::leader_epoch_cache::LeaderEpochCache;
+use super::log::{Log, LogOptions, LogState, OffsetPosition};
+use super::producer_state::ProducerState;
+use super::property_files::{MAX_PROPERTY_FILE_BYTES, encode_partition_metadata, parse_partition_metadata};
+use super::segment::{ActiveSegment, SealedSegment};
+use super::segment_files::{LogPath, SegmentFiles, is_not_found};
+use super::{StorageError, StorageResult};
+use crate::env::OpenMode;
+pub(super) use caches::write_epochs;
+pub(super) use truncation::{restart, truncate};
+
+/// A log while it is opened.
+struct Loader<'a> {
+    options: &'a LogOptions,
+    directory: &'a Arc<LogDirectory>,
+    path: Arc<LogPath>,
+    /// The log's own directory, now.
+    at: PathBuf,
+    now_ms: i64,
+    /// Epochs found in batches while scanning.
+    found_epochs: Vec<EpochEntry>,
+    /// Whether files were cut, removed or rebuilt.
+    changed: bool,
+}
+
+/// What the log's directory holds.
+#[derive(Default)]
+struct Listing {
+    segments: Vec<i64>,
+    offset_indexes: Vec<i64>,
+    time_indexes: Vec<i64>,
+    snapshots: Vec<i64>,
+}
+
+/// Opens a log (see [`Log::open`]).
+pub(super) fn open(options: LogOptions) -> StorageResult<Log> {
+    let at = options.directory.path().join(options.topic_partition.to_string());
+    let mut loader = Loader::new(&options, Arc::new(LogPath::new(at)));
+    loader.load()
+}
+
+/// Writes `partition.metadata`; it is synced with the first flush.
+pub(super) fn write_topic_id(directory: &LogDirectory, at: &Path, topic_id: Uuid) -> StorageResult<()> {
+    let path = at.join(PARTITION_METADATA);
+    let text = encode_partition_metadata(topic_id);
+    let file = directory.env.disk.open(&path, OpenMode::Truncate);
+    let written = file.and_then(|file| file.write_all_at(text.as_bytes(), 0));
+    written.map_err(|error| directory.fail("writing", &path, &error))
+}
+
+impl<'a> Loader<'a> {
+    fn new(options: &'a LogOptions, path: Arc<LogPath>) -> Self {
+        Self {
+            options,
+            directory: &options.directory,
+            at: path.get(),
+            path,
+            now_ms: options.directory.env.clock.wall_millis(),
+            found_epochs: Vec::new(),
+            changed: false,
+        }
+    }
+}
+
+impl Loader<'_> {
+    fn load(&mut self) -> StorageResult<Log> {
+        self.directory.check_online()?;
+        let is_new = match self.directory.env.disk.metadata(&self.at) {
+            Ok(_) => false,
+            Err(error) if is_not_found(&error) => true,
+            Err(error) => return Err(StorageError::io("opening", &self.at, &error)),
+        };
+        if is_new {
+            self.write_failure(self.directory.env.disk.create_dir_all(&self.at), &self.at)?;
+        }
+        let topic_id = self.load_topic_id(is_new)?;
+        let mut listing = if is_new { Listing::default() } else { self.list()? };
+        let (sealed, active, end_offset) = self.load_segments(&mut listing)?;
+        let mut state = self.new_state(topic_id, sealed, active, end_offset);
+        if state.log_start_offset > state.log_end_offset {
+            tracing::warn!(
+                "{}: log end offset {} is smaller than log start offset {}; starting an empty log there",
+                self.at.display(),
+                state.log_end_offset,
+                state.log_start_offset
+            );
+            self.restart_at_log_start(&mut state)?;
+        }
+        state.set_high_watermark(self.options.high_watermark);
+        self.load_epochs(&mut state, is_new)?;
+        if !is_new {
+            self.load_producers(&mut state, &listing.snapshots)?;
+        }
+        // What an unclean stop left may be in the page cache only: files, names and epochs. The first flush makes it durable;
+        // until then the recovery point stays.
+        let unsynced = is_new || self.changed || !self.options.clean_shutdown;
+        state.flush.directory_unsynced = unsynced;
+        state.flush.parent_unsynced = unsynced;
+        state.epochs_unsynced |= unsynced && !is_new;
+        Ok(Log::from_parts(self.options, self.path.clone(), state))
+    }
+
+    fn new_state(
+        &self,
+        topic_id: Uuid,
+        sealed: Vec<SealedSegment>,
+        active: ActiveSegment,
+        log_end_offset: i64,
+    ) -> LogState {
+        let first = sealed.first().map_or(active.base_offset(), SealedSegment::base_offset);
+        let log_start_offset = self.options.log_start_offset.max(first);
+        let recovery_point = if self.options.clean_shutdown && !self.changed {
+            log_end_offset
+        } else {
+            self.options.recovery_point.clamp(0, log_end_offset)
+        };
+        LogState {
+            topic_id,
+            config: self.options.config.clone(),
+            sealed,
+            active,
+            log_start_offset,
+            log_end_offset,
+            high_watermark: OffsetPosition { offset: log_start_offset, position: None },
+            recovery_point,
+            epochs: LeaderEpochCache::default(),
+            epochs_unsynced: false,
+            producers: ProducerState::default(),
+            snapshot_offset: log_start_offset,
+            flush: Default::default(),
+            closed: false,
+        }
+    }
+
+    fn write_failure<T>(&self, result: io::Result<T>, path: &Path) -> StorageResult<T> {
+        result.map_err(|error| self.directory.fail("writing", path, &error))
+    }
+
+    fn files(&self, base_offset: i64) -> Arc<SegmentFiles> {
+        SegmentFiles::new(self.directory.clone(), self.path.clone(), base_offset)
+    }
+
+    /// `partition.metadata`: written for a new log, compared for an old one.
+    fn load_topic_id(&self, is_new: bool) -> StorageResult<Uuid> {
+        let path = self.at.join(PARTITION_METADATA);
+        let requested = self.options.topic_id;
+        let disk = &self.directory.env.disk;
+        let on_disk = if is_new { None } else { disk.read(&path, MAX_PROPERTY_FILE_BYTES).ok() };
+        match on_disk.as_deref().and_then(parse_partition_metadata) {
+            Some(on_disk) if requested.is_nil() || on_disk == requested => Ok(on_disk),
+            Some(on_disk) => Err(StorageError::InconsistentTopicId {
+                topic_partition: self.options.topic_partition.clone(),
+                on_disk,
+                requested,
+            }),
+            None => {
+                if !requested.is_nil() {
+                    write_topic_id(self.directory, &self.at, requested)?;
+                }
+                Ok(requested)
+            }
+        }
+    }
+
+    /// Sorts the directory's files by kind and removes what an interrupted deletion, cleaning or replacement left.
+    fn list(&mut self) -> StorageResult<Listing> {
+        let disk = &self.directory.env.disk;
+        let mut listing = Listing::default();
+        let entries = disk.read_dir(&self.at).map_err(|error| StorageError::io("listing", &self.at, &error))?;
+        let mut leftovers = Vec::new();
+        for entry in entries {
+            let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if [DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp"].iter().any(|suffix| name.ends_with(suffix)) {
+                leftovers.push(entry);
+            } else if let Some(offset) = parse_offset_file(&entry, LOG_SUFFIX) {
+                listing.segments.push(offset);
+            } else if let Some(offset) = parse_offset_file(&entry, INDEX_SUFFIX) {
+                listing.offset_indexes.push(offset);
+            } else if let Some(offset) = parse_offset_file(&entry, TIME_INDEX_SUFFIX) {
+                listing.time_indexes.push(offset);
+            } else if let Some(offset) = parse_offset_file(&entry, SNAPSHOT_SUFFIX) {
+                listing.snapshots.push(offset);
+            }
+        }
+        for list in
+            [&mut listing.segments, &mut listing.offset_indexes, &mut listing.time_indexes, &mut listing.snapshots]
+        {
+            list.sort_unstable();
+        }
+        for (offsets, suffix) in [(&listing.offset_indexes, INDEX_SUFFIX), (&listing.time_indexes, TIME_INDEX_SUFFIX)] {
+            let orphans = offsets.iter().filter(|offset| listing.segments.binary_search(offset).is_err());
+            leftovers.extend(orphans.map(|offset| offset_file(&self.at, *offset, suffix)));
+        }
+        for path in leftovers {
+            self.remove(&path)?;
+        }
+        Ok(listing)
+    }
+
+    fn remove(&self, path: &Path) -> StorageResult<()> {
+        match self.directory.env.disk.remove_file(path) {
+            Err(error) if !is_not_found(&error) => Err(self.directory.fail("removing", path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_segment(&mut self, base_offset: i64) -> StorageResult<()> {
+        self.changed = true;
+        for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX] {
+            self.remove(&offset_file(&self.at, base_offset, suffix))?;
+        }
+        Ok(())
+    }
+
+    /// Removes all segments and begins an empty one at the log's start.
+    fn restart_at_log_start(&mut self, state: &mut LogState) -> StorageResult<()> {
+        let bases: Vec<i64> =
+            state.sealed.iter().map(SealedSegment::base_offset).chain([state.active.base_offset()]).collect();
+        for base_offset in bases {
+            self.remove_segment(base_offset)?;
+        }
+        let (sealed, active, end_offset) = self.first_segment(state.log_start_offset)?;
+        state.sealed = sealed;
+        state.active = active;
+        state.log_end_offset = end_offset;
+        state.recovery_point = end_offset;
+        self.found_epochs.clear();
+        Ok(())
+    }
+}

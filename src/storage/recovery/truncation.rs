@@ -1,0 +1,61 @@
+//! Cutting an open log at its end.
+
+use super::Loader;
+use crate::storage::StorageResult;
+use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
+use crate::storage::log::{Log, LogOptions, LogState};
+use crate::storage::producer_state::ProducerState;
+use crate::storage::segment::SealedSegment;
+use crate::storage::segment_files::SegmentFileKind;
+
+/// Cuts a log inside its segments (see [`Log::truncate_to`]).
+pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64) -> StorageResult<()> {
+    let options = options_of(log, state);
+    let mut loader = Loader::new(&options, log.path.clone());
+    let plan = log.plan_search(state, offset)?;
+    let position = plan.locate(offset)?.map_or(plan.size, |(position, _)| position);
+    let files = plan.files;
+    plan.log.set_len(position).map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
+    let kept = state.sealed.partition_point(|segment| segment.base_offset() < files.base_offset());
+    let bases: Vec<i64> =
+        state.sealed[kept..].iter().map(SealedSegment::base_offset).chain([state.active.base_offset()]).collect();
+    state.active.files.close();
+    for base_offset in bases.into_iter().filter(|base_offset| *base_offset != files.base_offset()) {
+        loader.remove_segment(base_offset)?;
+    }
+    state.sealed.truncate(kept);
+    (state.active, _, _) = loader.recover_segment(files, None, true)?;
+    state.log_end_offset = offset;
+    state.recovery_point = state.recovery_point.min(offset);
+    state.log_start_offset = state.log_start_offset.min(offset);
+    state.set_high_watermark(state.high_watermark.offset.min(offset));
+    state.flush.directory_unsynced = true;
+    if state.epochs.truncate_from_end(offset) {
+        log.write_epochs(state)?;
+    }
+    state.producers = ProducerState::default();
+    let listing = loader.list()?;
+    loader.load_producers(state, &listing.snapshots)
+}
+
+/// Empties a log (see [`Log::truncate_fully_and_start_at`]).
+pub(in crate::storage) fn restart(log: &Log, state: &mut LogState, offset: i64) -> StorageResult<()> {
+    let options = options_of(log, state);
+    let mut loader = Loader::new(&options, log.path.clone());
+    state.active.files.close();
+    state.log_start_offset = offset;
+    loader.restart_at_log_start(state)?;
+    for snapshot in loader.list()?.snapshots {
+        loader.remove(&offset_file(&loader.at, snapshot, SNAPSHOT_SUFFIX))?;
+    }
+    state.snapshot_offset = offset;
+    state.producers = ProducerState::default();
+    state.epochs.clear();
+    state.set_high_watermark(offset);
+    state.flush.directory_unsynced = true;
+    log.write_epochs(state)
+}
+
+fn options_of(log: &Log, state: &LogState) -> LogOptions {
+    LogOptions::new(log.directory.clone(), log.topic_partition().clone(), state.config.clone())
+}
