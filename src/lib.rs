@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -17,3 +18,6 @@ pub mod telemetry;
 mod testing;
 pub mod types;
 pub mod wire;
+
+pub use broker::{Broker, BrokerError};
+pub use config::{StartInput, StartOptions};

@@ -1,3 +1,37 @@
 //! The `ottla` command.
 
-fn main() {}
+use std::io::Write;
+
+use anyhow::Context;
+use clap::Parser;
+use ottla::cli::Arguments;
+use ottla::env::RealDisk;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    if let Err(error) = run() {
+        // One message that says what to do, without the machinery around it.
+        eprintln!("ottla: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.list_configs {
+        let text = ottla::config::render_markdown();
+        return std::io::stdout().write_all(text.as_bytes()).context("cannot print the configurations");
+    }
+    ottla::telemetry::init_logging(std::env::var("RUST_LOG").ok().as_deref());
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let options = arguments.start_options(&RealDisk, environment)?;
+    for warning in &options.warnings {
+        tracing::warn!("{warning}");
+    }
+    ottla::broker::run(options)?;
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use kafka_protocol::error::ResponseError;
 
+use crate::metadata::MetadataError;
 use crate::record::ValidationError;
 use crate::replica::ReplicaError;
 use crate::storage::StorageError;
@@ -48,6 +49,16 @@ impl ToErrorCode for StorageError {
             Self::InconsistentTopicId { .. } => ResponseError::InconsistentTopicId,
             // These stop the broker from starting; no client ever sees them.
             Self::Locked { .. } | Self::ForeignDirectory { .. } => ResponseError::UnknownServerError,
+        }
+    }
+}
+
+impl ToErrorCode for MetadataError {
+    fn response_error(&self) -> ResponseError {
+        match self {
+            Self::TimedOut | Self::Busy => ResponseError::RequestTimedOut,
+            Self::Disk { .. } | Self::Log(_) | Self::Corrupt { .. } | Self::Offline => ResponseError::KafkaStorageError,
+            Self::Unencodable(_) => ResponseError::UnknownServerError,
         }
     }
 }

@@ -10,15 +10,30 @@
 //! - Every request body is decoded through `wire`'s two-pass guard, never directly.
 //! - The meta-tests in `registry_tests` walk the table; `PROTOCOL.md`'s table is generated from it.
 
+pub mod alter_configs;
 pub mod api_versions;
+mod authorized_operations;
+mod cluster_view;
+mod controller_error;
+pub mod create_partitions;
+pub mod create_topics;
 mod current_leader;
 pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod error_mapping;
 pub mod fetch;
 pub mod handler;
+pub mod incremental_alter_configs;
+pub mod list_config_resources;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
+pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod registry;
@@ -28,3 +43,8 @@ pub use error_mapping::ToErrorCode;
 pub use handler::{Answer, Chunk, CloseReason, Outcome, Principal, RequestContext, Response};
 pub use registry::{ApiEntry, Lookup};
 pub use services::{AdvertisedListeners, Endpoint, Services};
+
+#[cfg(test)]
+mod data_tests;
+#[cfg(test)]
+pub(crate) mod test_services;

@@ -57,6 +57,7 @@ pub fn handle(services: &Arc<Services>, context: &RequestContext, request: Produ
     }
     let (services, context) = (services.clone(), context.clone());
     Answer::Later(Box::pin(async move {
+        let _waiting = services.metrics.produces_waiting.hold();
         wait(&services, pending, deadline, &mut response).await;
         tell_leaders(&services, &context, &mut response);
         response
@@ -127,7 +128,10 @@ impl<'a> Produce<'a> {
                     self.pending.push(Pending { topic, partition, committed, flush });
                     partition_answer
                 }
-                Err(refusal) => refusal.answer(index, self.version),
+                Err(refusal) => {
+                    self.services.metrics.produce_errors_total.increment();
+                    refusal.answer(index, self.version)
+                }
             });
         }
         self.response.responses.push(answer);
@@ -167,9 +171,12 @@ impl<'a> Produce<'a> {
         if self.version >= TOPIC_ID_VERSION && partition.topic_id() != topic_id {
             return Err(Refusal::bare(ResponseError::UnknownTopicId));
         }
+        let bytes = records.len() as u64;
         let appended = partition
             .append_records_to_leader(records, self.acks, AppendOrigin::Client, self.now)
             .map_err(|error| Refusal::of_append(&partition, &error))?;
+        self.services.metrics.record_batches_in_total.increment();
+        self.services.metrics.record_bytes_in_total.add(bytes);
         let answer = PartitionProduceResponse::default()
             .with_index(data.index)
             .with_base_offset(appended.base_offset)

@@ -23,8 +23,8 @@ mod topic_name;
 pub use api_error::ApiError;
 pub use controller::{
     BrokerRegistrationData, Controller, ControllerOptions, METADATA_VERSION, METADATA_VERSION_LEVEL,
-    METADATA_VERSION_MINIMUM, ProducerIdsBlock, check_own_node_id, create_topics_failure, elect_leaders_failure,
-    supported_features,
+    METADATA_VERSION_MINIMUM, ProducerIdsBlock, check_own_node_id, create_partitions_failure, create_topics_failure,
+    delete_topics_failure, elect_leaders_failure, supported_features,
 };
 pub use delta::{LocalPartition, LocalReplicaChanges, MetadataDelta, TopicDelta};
 pub use error::MetadataError;

@@ -12,6 +12,7 @@ use super::high_watermark_waiters::HighWatermarkWaiters;
 use super::offset_lookup::{ListedOffset, lookup};
 use super::{FetchWatcher, HighWatermarkWait, ReplicaError, WatchToken};
 use crate::config::LogConfig;
+use crate::env::BoxFuture;
 use crate::record::{ValidatedBatch, ValidationError, ValidationRules, validate_produce};
 use crate::storage::{ActiveProducer, AppendOrigin, FetchIsolation, FileSlice, FlushTicket, Log, LogAppendInfo};
 use crate::types::{NO_LEADER_EPOCH, TopicPartition, Uuid};
@@ -256,7 +257,7 @@ impl Partition {
         let LogAppendInfo {
             first_offset, last_offset, log_append_time, log_start_offset, duplicate, mut flush, ..
         } = self.log.append_as_leader(batch, leadership.leader_epoch, origin, now)?;
-        if duplicate && self.log.config().flush_messages <= 1 {
+        if duplicate && self.flushes_every_append() {
             // The first try may still be waiting for the disk: so does its repetition.
             flush = Some(self.log.flush_ticket(last_offset + 1));
         }
@@ -273,8 +274,12 @@ impl Partition {
         if !leadership.is_leader {
             return Err(ReplicaError::NotLeaderOrFollower(self.topic_partition.clone()));
         }
+        // With every replica in sync there are always enough.
+        if required_acks != ACKS_ALL || leadership.in_sync_replicas >= leadership.replicas {
+            return Ok(());
+        }
         let required = effective_min_isr(&self.log.config(), leadership.replicas);
-        if required_acks == ACKS_ALL && leadership.in_sync_replicas < required {
+        if leadership.in_sync_replicas < required {
             let (topic_partition, in_sync) = (self.topic_partition.clone(), leadership.in_sync_replicas);
             return Err(ReplicaError::NotEnoughReplicas { topic_partition, in_sync, required });
         }
@@ -311,6 +316,24 @@ impl Partition {
             return HighWatermarkWait::done(Err(ReplicaError::NotLeaderOrFollower(self.topic_partition.clone())));
         }
         HighWatermarkWait::new(self.clone(), key, receiver)
+    }
+
+    /// As [`Partition::committed`], and on disk where the topic's configuration makes every acknowledgement wait for that
+    /// (`flush.messages=1`): for writers of this broker, which keep no flush ticket.
+    pub fn acknowledged(self: &Arc<Self>, offset: i64) -> BoxFuture<'static, Result<(), ReplicaError>> {
+        let committed = self.committed(offset);
+        let flush = self.flushes_every_append().then(|| self.log.flush_ticket(offset));
+        Box::pin(async move {
+            committed.await?;
+            match flush {
+                Some(flush) => Ok(flush.await?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn flushes_every_append(&self) -> bool {
+        self.log.config().flush_messages <= 1
     }
 
     pub(super) fn remove_produce_waiter(&self, key: (i64, u64)) {

@@ -147,6 +147,9 @@ impl MetadataPublisher for ReplicaManager {
     /// serve.
     fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
         let _changing = self.changing.lock();
+        if self.image.load().topics.by_id().is_empty() && self.partitions.load().is_empty() {
+            self.retire_strays(image);
+        }
         let changes = delta.local_changes(self.node_id);
         let removed = self.remove(changes.deletes.iter());
         let elected = self.lead(&changes.leaders, image);
@@ -162,6 +165,22 @@ impl MetadataPublisher for ReplicaManager {
 }
 
 impl ReplicaManager {
+    /// Puts aside the logs that no partition of the first image owns: their topics were deleted, perhaps created again,
+    /// while their directories could not be renamed (`LogManager.isStrayKafkaLog`).
+    fn retire_strays(&self, image: &MetadataImage) {
+        for log in self.logs.logs() {
+            let topic_partition = log.topic_partition();
+            let owner = image.topics.topic(&topic_partition.topic).filter(|topic| topic.id == log.topic_id());
+            let registration = owner.and_then(|topic| topic.partition(topic_partition.partition));
+            if registration.is_some_and(|registration| registration.replicas.contains(&self.node_id)) {
+                continue;
+            }
+            if let Err(error) = self.logs.mark_stray(topic_partition) {
+                tracing::error!(%topic_partition, %error, "a stray log could not be put aside");
+            }
+        }
+    }
+
     fn remove<'a>(&self, topic_partitions: impl Iterator<Item = &'a TopicPartition>) -> Vec<Arc<Partition>> {
         let mut map = PartitionMap::clone(&self.partitions.load());
         let mut removed = Vec::new();
@@ -296,3 +315,7 @@ impl ReplicaManager {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "replica_manager_tests.rs"]
+mod tests;

@@ -126,7 +126,8 @@ pub struct Connection {
 impl Connection {
     /// A connection that `listener` accepted.
     pub fn new(shared: Arc<Shared>, transport: Transport, listener: Arc<str>, peer: SocketAddr, id: u64) -> Self {
-        let local = transport.local_address().unwrap_or(peer);
+        let local = canonical(transport.local_address().unwrap_or(peer));
+        let peer = canonical(peer);
         let context = RequestContext {
             api_key: 0,
             api_version: 0,
@@ -383,7 +384,7 @@ impl Connection {
     /// Calls the handler.
     fn start(&mut self, mut frame: Bytes, entry: &'static ApiEntry) {
         let frame_bytes = frame.len();
-        let header = match RequestHeader::decode(&mut frame) {
+        let header = match RequestHeader::decode_reusing(&mut frame, self.context.client_id.as_ref()) {
             Ok(header) => header,
             Err(error) => return self.end_after_answers(CloseReason::Refused(error.to_string()).into()),
         };
@@ -409,6 +410,11 @@ impl Connection {
         self.shared.metrics.request_bytes_in_flight.add(frame_bytes as i64);
         self.pending.push_back(PendingAnswer { answer, runs_ahead: entry.runs_ahead, frame_bytes });
     }
+}
+
+/// An IPv4 client of a socket that serves both families is shown as what it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn poll_answer(

@@ -42,6 +42,21 @@ impl Gauge {
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Adds one until the guard is dropped.
+    pub fn hold(&self) -> GaugeGuard<'_> {
+        self.add(1);
+        GaugeGuard(self)
+    }
+}
+
+/// Counts one in a gauge as long as it lives.
+pub struct GaugeGuard<'a>(&'a Gauge);
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
 }
 
 /// How a metric moves.
@@ -118,6 +133,13 @@ metrics! {
     request_bytes_in_flight: Gauge, "Bytes of request frames read and not yet answered.";
     request_bytes_total: Counter, "Bytes of request frames read since the start.";
     response_bytes_total: Counter, "Bytes of responses written since the start.";
+    record_batches_in_total: Counter, "Record batches appended for producers since the start.";
+    record_bytes_in_total: Counter, "Bytes of record batches appended for producers since the start.";
+    record_bytes_out_total: Counter, "Bytes of record batches sent to consumers since the start.";
+    produce_errors_total: Counter, "Batches of producers that were refused since the start.";
+    produces_waiting: Gauge, "Produce requests that wait for their acknowledgements.";
+    fetches_waiting: Gauge, "Fetch requests that wait for records.";
+    fetch_sessions: Gauge, "Incremental fetch sessions that are open.";
 }
 
 #[cfg(test)]

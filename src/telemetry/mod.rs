@@ -7,7 +7,7 @@ mod log_format;
 mod metrics;
 
 pub use log_format::KafkaFormat;
-pub use metrics::{Counter, Gauge, MetricKind, MetricSample, Metrics};
+pub use metrics::{Counter, Gauge, GaugeGuard, MetricKind, MetricSample, Metrics};
 
 /// Sends log lines to standard output; `filter` as `RUST_LOG`, `info` when it is not given or cannot be read.
 pub fn init_logging(filter: Option<&str>) {

@@ -77,6 +77,7 @@ impl Fetch {
         let forgotten = forgotten_partitions(uses_topic_ids, &request.forgotten_topics_data);
         let metadata = FetchMetadata { session_id: request.session_id, epoch: request.session_epoch };
         let session_context = services.fetch_sessions.context(metadata, uses_topic_ids, &wanted, &forgotten, now);
+        services.metrics.fetch_sessions.set(services.fetch_sessions.len() as i64);
         let max_bytes = usize::try_from(request.max_bytes.min(services.config.fetch_max_bytes())).unwrap_or(0);
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes as u64);
         let replica_id = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
@@ -105,7 +106,9 @@ impl Fetch {
 
     /// Waits for enough bytes or the deadline, and answers.
     async fn wait(mut self, mut bytes: u64, deadline: Duration, delayed: DelayedOperation) -> Response {
-        let mut timeout = self.services.env.clock.sleep_until(deadline);
+        let services = self.services.clone();
+        let _waiting = services.metrics.fetches_waiting.hold();
+        let mut timeout = services.env.clock.sleep_until(deadline);
         loop {
             if self.park(bytes) {
                 let watcher = self.current_watcher();
@@ -201,7 +204,7 @@ impl Fetch {
         for read in read::in_answer_order(reads) {
             answer.push(&read.name, read.topic_id, read.answer);
         }
-        Attempt::Answer(answer.encode(self.version()))
+        Attempt::Answer(self.encode(answer))
     }
 
     /// Reads the partitions of a session that have news.
@@ -241,7 +244,12 @@ impl Fetch {
                 answer.push(&read.name, read.topic_id, read.answer);
             }
         }
-        Attempt::Answer(answer.encode(self.version()))
+        Attempt::Answer(self.encode(answer))
+    }
+
+    fn encode(&self, answer: FetchAnswer) -> Response {
+        self.services.metrics.record_bytes_out_total.add(answer.records_len() as u64);
+        answer.encode(self.version())
     }
 
     fn read_cached(
@@ -288,7 +296,10 @@ impl Fetch {
         let env = &self.services.env;
         let uses_topic_ids = self.version() >= TOPIC_ID_VERSION;
         let now = env.clock.monotonic();
-        self.services.fetch_sessions.open(uses_topic_ids, partitions.collect(), now, || env.random.next_u64())
+        let sessions = &self.services.fetch_sessions;
+        let id = sessions.open(uses_topic_ids, partitions.collect(), now, || env.random.next_u64());
+        self.services.metrics.fetch_sessions.set(sessions.len() as i64);
+        id
     }
 }
 

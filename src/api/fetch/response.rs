@@ -119,6 +119,11 @@ impl FetchAnswer {
         }
     }
 
+    /// Bytes of records.
+    pub fn records_len(&self) -> usize {
+        self.topics.iter().flat_map(|topic| &topic.partitions).map(PartitionAnswer::records_len).sum()
+    }
+
     /// Encodes the body for one version (4 to 18).
     pub fn encode(self, version: i16) -> Response {
         let mut writer =

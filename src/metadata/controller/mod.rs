@@ -19,8 +19,8 @@ pub use configuration_control::check_own_node_id;
 pub use feature_control::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, supported_features};
 pub(super) use partition_change::PartitionChange;
 pub use producer_ids_control::ProducerIdsBlock;
-pub use replication_control::elect_leaders_failure;
-pub use topic_creation::create_topics_failure;
+pub use replication_control::{delete_topics_failure, elect_leaders_failure};
+pub use topic_creation::{create_partitions_failure, create_topics_failure};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +44,7 @@ use super::log::MetadataLog;
 use super::publisher::MetadataPublisher;
 use crate::config::BrokerConfig;
 use crate::env::{BoxFuture, Env};
+use crate::types::is_internal_topic;
 use command_queue::CommandQueue;
 use control::{ControlContext, ControlResult};
 use state::State;
@@ -184,6 +185,12 @@ impl Controller {
             let topics = missing.map(|name| automatic_topic(context, name)).collect();
             topic_creation::create_topics(context, &CreateTopicsRequest::default().with_topics(topics))
         })
+    }
+
+    /// Whether [`Self::auto_create_topics`] can create a topic of this name as it should be: internal topics that this
+    /// release does not write would get the wrong configuration.
+    pub fn can_auto_create(&self, name: &str) -> bool {
+        !is_internal_topic(name) || configuration_schema::internal_topic(&self.config, name).is_some()
     }
 
     /// DeleteTopics, in a version of it: it decides on the error when deletion is disabled.

@@ -27,21 +27,15 @@ pub fn delete_topics(
     request: &DeleteTopicsRequest,
     api_version: i16,
 ) -> ControlResult<DeleteTopicsResponse> {
-    let mut deletion = Deletion { image: context.image, responses: Vec::new(), topics: Vec::new() };
-    if context.config.delete_topic_enable() {
-        deletion.collect(request);
-    } else {
+    if !context.config.delete_topic_enable() {
         let error = match api_version {
-            ..3 => ApiError::new(ResponseError::InvalidRequest, "This version does not support topic deletion."),
-            _ => ApiError::bare(ResponseError::TopicDeletionDisabled),
+            ..3 => ResponseError::InvalidRequest,
+            _ => ResponseError::TopicDeletionDisabled,
         };
-        for name in &request.topic_names {
-            deletion.answer(Some(name.clone()), Uuid::nil(), Some(&error));
-        }
-        for topic in &request.topics {
-            deletion.answer(topic.name.clone(), topic.topic_id, Some(&error));
-        }
+        return ControlResult::unchanged(delete_topics_failure(request, &ApiError::bare(error)));
     }
+    let mut deletion = Deletion { image: context.image, responses: Vec::new(), topics: Vec::new() };
+    deletion.collect(request);
     let mut records = Vec::new();
     for (topic, by_name) in std::mem::take(&mut deletion.topics) {
         records.push(records::remove_topic(topic.id));
@@ -49,6 +43,16 @@ pub fn delete_topics(
         deletion.answer(Some(name), topic.id, None);
     }
     ControlResult { response: DeleteTopicsResponse::default().with_responses(deletion.responses), records }
+}
+
+/// The answer when the whole request fails (`DeleteTopicsRequest.getErrorResponse`).
+pub fn delete_topics_failure(request: &DeleteTopicsRequest, error: &ApiError) -> DeleteTopicsResponse {
+    let names = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::nil()));
+    let topics = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
+    let result = |(name, id): (Option<TopicName>, Uuid)| {
+        DeletableTopicResult::default().with_name(name).with_topic_id(id).with_error_code(error.code())
+    };
+    DeleteTopicsResponse::default().with_responses(names.chain(topics).map(result).collect())
 }
 
 struct Deletion<'a> {
@@ -244,7 +248,7 @@ pub fn list_partition_reassignments(
     image: &MetadataImage,
     request: &ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {
-    let mut response = ListPartitionReassignmentsResponse::default();
+    let mut response = ListPartitionReassignmentsResponse::default().with_error_message(None);
     let mut list = |topic: &TopicImage, wanted: Option<&BTreeSet<i32>>| {
         let partitions: Vec<_> = topic
             .partitions()

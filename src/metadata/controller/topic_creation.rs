@@ -141,6 +141,7 @@ fn create_topic(
     let result = CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_topic_id(topic_id)
+        .with_error_message(None)
         .with_num_partitions(i32::try_from(partitions.len()).unwrap_or(i32::MAX))
         .with_replication_factor(i16::try_from(replication_factor).unwrap_or(i16::MAX))
         .with_configs(Some(effective_configs(context, &overrides)));
@@ -369,6 +370,17 @@ pub fn create_partitions(
         }
     }
     ControlResult { response, records }.without_records_if(request.validate_only)
+}
+
+/// The answer when the whole request fails (`CreatePartitionsRequest.getErrorResponse`).
+pub fn create_partitions_failure(request: &CreatePartitionsRequest, error: &ApiError) -> CreatePartitionsResponse {
+    let result = |topic: &CreatePartitionsTopic| {
+        CreatePartitionsTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_error_code(error.code())
+            .with_error_message(error.message_bytes())
+    };
+    CreatePartitionsResponse::default().with_results(request.topics.iter().map(result).collect())
 }
 
 fn create_partitions_of_topic(

@@ -1,0 +1,66 @@
+//! Brokers and partitions as one client sees them: through the listener that it came in on (`KRaftMetadataCache`).
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::BrokerId;
+
+use super::handler::RequestContext;
+use super::services::{Endpoint, Services};
+use crate::metadata::{BrokerRegistration, MetadataImage, PartitionRegistration};
+
+/// One image, one listener.
+pub struct ClusterView<'a> {
+    services: &'a Services,
+    context: &'a RequestContext,
+    /// The metadata of the whole request.
+    pub image: Arc<MetadataImage>,
+}
+
+impl<'a> ClusterView<'a> {
+    /// The view of a request, of the metadata as it is now.
+    pub fn new(services: &'a Services, context: &'a RequestContext) -> Self {
+        Self { services, context, image: services.controller.image() }
+    }
+
+    /// Where the client reaches a broker; `None` when the broker has not this listener.
+    pub fn endpoint(&self, broker: &BrokerRegistration) -> Option<Endpoint> {
+        if broker.id == self.services.config.node_id() {
+            return Some(self.services.advertised_endpoint(self.context));
+        }
+        let endpoint = broker.endpoint(&self.context.listener)?;
+        Some(Endpoint { host: endpoint.host.to_string(), port: endpoint.port })
+    }
+
+    /// The brokers that the client can reach, in order of id; fenced ones only when asked for.
+    pub fn brokers(&self, include_fenced: bool) -> Vec<(&BrokerRegistration, Endpoint)> {
+        let brokers = self.image.cluster.brokers().values().filter(|broker| include_fenced || !broker.fenced);
+        brokers.filter_map(|broker| Some((&**broker, self.endpoint(broker)?))).collect()
+    }
+
+    fn is_reachable(&self, id: i32) -> bool {
+        let broker = self.image.cluster.broker(id);
+        broker.is_some_and(|broker| !broker.fenced && self.endpoint(broker).is_some())
+    }
+
+    /// The leader, when the client can reach it.
+    pub fn leader(&self, partition: &PartitionRegistration) -> Option<BrokerId> {
+        // Kafka looks at the listener only: a fenced leader is still named until the controller has elected another.
+        let broker = self.image.cluster.broker(partition.leader)?;
+        self.endpoint(broker).map(|_| BrokerId(partition.leader))
+    }
+
+    /// Of these brokers, those that the client can reach.
+    pub fn reachable(&self, brokers: &[i32]) -> Vec<BrokerId> {
+        brokers.iter().copied().filter(|id| self.is_reachable(*id)).map(BrokerId).collect()
+    }
+
+    /// The replicas that the client cannot reach.
+    pub fn offline_replicas(&self, partition: &PartitionRegistration) -> Vec<BrokerId> {
+        partition.replicas.iter().copied().filter(|id| !self.is_reachable(*id)).map(BrokerId).collect()
+    }
+}
+
+/// Broker ids as the codec wants them.
+pub fn broker_ids(ids: &[i32]) -> Vec<BrokerId> {
+    ids.iter().copied().map(BrokerId).collect()
+}

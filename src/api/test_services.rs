@@ -1,0 +1,204 @@
+//! A broker without sockets, for tests of handlers: simulated clock and disk, real logs, real partitions, the real
+//! controller over a metadata log in memory.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
+use kafka_protocol::protocol::{Decodable, StrBytes};
+
+use super::fetch::FetchSessionCache;
+use super::handler::{Answer, Chunk, Principal, RequestContext, Response};
+use super::services::{AdvertisedListeners, Services};
+use crate::config::BrokerConfig;
+use crate::env::{BoxFuture, Env, ManualClock};
+use crate::metadata::{
+    BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, MetadataError, MetadataLog, supported_features,
+};
+use crate::record::{BatchBuilder, BatchHeader, BatchProperties};
+use crate::replica::ReplicaManager;
+use crate::storage::{LogManager, LogManagerOptions};
+use crate::telemetry::Metrics;
+use crate::types::Uuid;
+
+const NODE_ID: i32 = 1;
+const DIRECTORY: &str = "/data";
+
+#[derive(Default)]
+struct MemoryMetadataLog {
+    batches: Vec<(BatchHeader, Bytes)>,
+}
+
+impl MetadataLog for MemoryMetadataLog {
+    fn start_offset(&self) -> i64 {
+        0
+    }
+
+    fn end_offset(&self) -> i64 {
+        self.batches.last().map_or(0, |(header, _)| header.last_offset() + 1)
+    }
+
+    fn append(&mut self, batch: Bytes, _: i32) -> Result<(), MetadataError> {
+        let header = BatchHeader::parse(&batch).expect("a batch");
+        self.batches.push((header, batch));
+        Ok(())
+    }
+
+    fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
+        let batches = self.batches.iter().filter(|(header, _)| header.last_offset() >= offset);
+        batches.into_iter().try_for_each(|(header, batch)| visit(header, batch))
+    }
+
+    fn trim_before(&mut self, _: i64) -> Result<(), MetadataError> {
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), MetadataError> {
+        Ok(())
+    }
+}
+
+/// The broker and its clock.
+pub(crate) struct TestBroker {
+    pub(crate) services: Arc<Services>,
+    pub(crate) clock: ManualClock,
+}
+
+impl TestBroker {
+    /// A broker without topics.
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::new(1_700_000_000_000);
+        let env = Env::simulated(clock.clone(), 7);
+        env.disk.create_dir_all(DIRECTORY.as_ref()).expect("a directory");
+        let config = Arc::new(BrokerConfig::new(BTreeMap::new()).expect("defaults"));
+        let logs = LogManager::open(env.clone(), LogManagerOptions::new(vec![DIRECTORY.into()], NODE_ID))
+            .expect("a log directory");
+        let options =
+            ControllerOptions { node_id: NODE_ID, directory: "/data/metadata".into(), snapshot_bytes: u64::MAX };
+        let log = Box::<MemoryMetadataLog>::default();
+        let controller = Controller::open(env.clone(), options, log, config.clone()).expect("a controller");
+        let registration = BrokerRegistrationData {
+            broker_id: NODE_ID,
+            incarnation_id: env.random.uuid(),
+            endpoints: Vec::new(),
+            features: supported_features(),
+            rack: None,
+            directories: logs.directories().map(|directory| directory.id()).collect(),
+        };
+        let epoch = controller.register_broker(&registration).expect("metadata").expect("registered");
+        controller.unfence_broker(NODE_ID, epoch).expect("metadata").expect("unfenced");
+        let replicas = ReplicaManager::new(NODE_ID, logs, config.clone());
+        controller.subscribe(replicas.clone());
+        let services = Arc::new(Services {
+            env,
+            config,
+            advertised: AdvertisedListeners::default(),
+            metrics: Arc::new(Metrics::default()),
+            controller,
+            replicas,
+            fetch_sessions: FetchSessionCache::new(10),
+        });
+        Self { services, clock }
+    }
+
+    /// Creates a topic; its id.
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+        let configs = configs
+            .iter()
+            .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))));
+        let topic = CreatableTopic::default()
+            .with_name(topic_name(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1_000);
+        let response = self.services.controller.create_topics(&request).expect("metadata");
+        assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
+        response.topics[0].topic_id
+    }
+}
+
+/// A request of a client on the loopback address.
+pub(crate) fn context(api_key: i16, api_version: i16) -> RequestContext {
+    RequestContext {
+        api_key,
+        api_version,
+        correlation_id: 1,
+        client_id: Some("test".into()),
+        listener: "PLAINTEXT".into(),
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
+        local: SocketAddr::from((Ipv4Addr::LOCALHOST, 9_092)),
+        connection_id: 1,
+        principal: Principal::anonymous(),
+    }
+}
+
+pub(crate) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+pub(crate) fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// One batch of records with these values and timestamps from `timestamp` on.
+pub(crate) fn batch(properties: BatchProperties, timestamp: i64, values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(properties);
+    for (number, value) in (0..).zip(values) {
+        builder.append(timestamp + number, Some(b"key"), Some(value.as_bytes()), &[]).expect("room");
+    }
+    builder.build()
+}
+
+/// The answer that is there already.
+pub(crate) fn now<R>(answer: Answer<R>) -> R {
+    match answer {
+        Answer::Now(response) => response,
+        Answer::Later(_) | Answer::RawLater(_) => panic!("the answer waits"),
+        _ => panic!("another kind of answer"),
+    }
+}
+
+/// The future of an answer that is not there yet.
+pub(crate) fn later<R>(answer: Answer<R>) -> BoxFuture<'static, R> {
+    match answer {
+        Answer::Later(future) => future,
+        _ => panic!("the answer does not wait"),
+    }
+}
+
+/// The future of an encoded answer that is not there yet.
+pub(crate) fn raw_later<R>(answer: Answer<R>) -> BoxFuture<'static, Response> {
+    match answer {
+        Answer::RawLater(future) => future,
+        _ => panic!("the answer does not wait"),
+    }
+}
+
+/// Whether the future still waits; it is polled once.
+pub(crate) fn waits<T>(future: &mut BoxFuture<'static, T>) -> bool {
+    future.now_or_never().is_none()
+}
+
+/// Decodes an encoded body.
+pub(crate) fn decode<R: Decodable>(response: &Response, version: i16) -> R {
+    let mut bytes = Vec::new();
+    for chunk in &response.chunks {
+        match chunk {
+            Chunk::Bytes(chunk) => bytes.extend_from_slice(chunk),
+            Chunk::File { file, position, length } => {
+                let mut part = vec![0; *length];
+                file.read_exact_at(&mut part, *position).expect("the range is there");
+                bytes.extend(part);
+            }
+        }
+    }
+    let mut bytes = Bytes::from(bytes);
+    let response = R::decode(&mut bytes, version).expect("decodes");
+    assert!(bytes.is_empty(), "bytes are left over");
+    response
+}

@@ -1,0 +1,199 @@
+//! The composition root: builds every room, starts and stops them in order. Only it knows everyone.
+//!
+//! Contract:
+//! - Start: log directories (locked, recovered) → ports taken → controller (metadata read, this broker registered) →
+//!   partitions and coordinators, which follow the metadata → declared topics → connections accepted. A connection made
+//!   early waits in the listen queue and finds everything there.
+//! - Stop: connections drained → coordinators → controller → logs, with the marker of a clean stop. Each step needs only
+//!   what is stopped after it.
+//! - What a user can do wrong becomes one `BrokerError` whose text says what to do.
+
+mod configuration;
+mod error;
+mod process;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::error::ResponseError;
+
+use crate::api::Services;
+use crate::api::fetch::FetchSessionCache;
+use crate::config::{BrokerConfig, DeclaredTopic, StartOptions};
+use crate::env::Env;
+use crate::metadata::{
+    BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, StorageMetadataLog,
+    supported_features,
+};
+use crate::replica::ReplicaManager;
+use crate::server::{BoundListener, RegistryDispatch, Server};
+use crate::storage::LogManager;
+use crate::telemetry::Metrics;
+use crate::types::CLUSTER_METADATA_TOPIC_NAME;
+use configuration::DynamicConfiguration;
+
+pub use error::BrokerError;
+pub use process::run;
+
+/// How long requests that have begun may take when the broker stops.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// A running broker.
+pub struct Broker {
+    config: Arc<BrokerConfig>,
+    metrics: Arc<Metrics>,
+    broker_epoch: i64,
+    logs: Arc<LogManager>,
+    controller: Arc<Controller>,
+    server: Server,
+}
+
+impl Broker {
+    /// Starts a broker on the current tokio runtime; when it returns, clients are served.
+    ///
+    /// # Errors
+    /// Whatever keeps it from serving: a port in use, a data directory that is not its own, a value that cannot be.
+    pub async fn start(options: StartOptions) -> Result<Self, BrokerError> {
+        let handle = tokio::runtime::Handle::current();
+        let env = if options.ephemeral { Env::ephemeral(handle) } else { Env::real(handle) };
+        Self::start_in(env, options).await
+    }
+
+    /// As [`Broker::start`], in a given world.
+    pub async fn start_in(env: Env, options: StartOptions) -> Result<Self, BrokerError> {
+        let config = Arc::new(options.config);
+        let metrics = Arc::new(Metrics::default());
+        let logs = LogManager::open(env.clone(), configuration::log_manager_options(&config, options.cluster_id))?;
+        let listeners = bind(&config)?;
+        let controller = open_controller(&env, &config, &logs)?;
+        let broker_epoch = register(&env, &config, &logs, &controller, &listeners)?;
+        controller.subscribe(DynamicConfiguration::new(Arc::clone(&config)));
+        let replicas = ReplicaManager::new(config.node_id(), Arc::clone(&logs), Arc::clone(&config));
+        controller.subscribe(replicas.clone());
+        create_topics(&controller, &options.topics)?;
+        logs.start();
+        let services = Arc::new(Services {
+            env: env.clone(),
+            advertised: configuration::advertised_listeners(&config),
+            config: Arc::clone(&config),
+            metrics: Arc::clone(&metrics),
+            controller: Arc::clone(&controller),
+            fetch_sessions: FetchSessionCache::new(configuration::fetch_session_slots(&config)),
+            replicas,
+        });
+        let dispatch = Arc::new(RegistryDispatch(services));
+        let server_options = configuration::server_options(&config);
+        let server = Server::start(&env, &server_options, listeners, dispatch, Arc::clone(&metrics));
+        Ok(Self { config, metrics, broker_epoch, logs, controller, server })
+    }
+
+    /// Names and addresses of the listeners, with the real ports.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        self.server.addresses()
+    }
+
+    /// The address of the first listener.
+    pub fn address(&self) -> SocketAddr {
+        self.server.addresses()[0].1
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Arc<BrokerConfig> {
+        &self.config
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> &str {
+        self.logs.cluster_id()
+    }
+
+    /// Answers what has begun, then stops in order; the next start need not recover.
+    pub async fn shutdown(self) -> Result<(), BrokerError> {
+        self.server.shutdown(DRAIN_TIME).await;
+        let metadata = self.controller.shutdown();
+        self.logs.shutdown(self.broker_epoch)?;
+        Ok(metadata?)
+    }
+}
+
+fn bind(config: &BrokerConfig) -> Result<Vec<BoundListener>, BrokerError> {
+    let backlog = configuration::backlog(config);
+    let mut bound = Vec::new();
+    for options in configuration::listener_options(config)? {
+        bound.push(BoundListener::bind(&options, backlog)?);
+    }
+    Ok(bound)
+}
+
+/// Registers this process and lets it lead its partitions; its epoch.
+fn register(
+    env: &Env,
+    config: &BrokerConfig,
+    logs: &LogManager,
+    controller: &Controller,
+    listeners: &[BoundListener],
+) -> Result<i64, BrokerError> {
+    let advertised = configuration::advertised_listeners(config);
+    let endpoint = |bound: &BoundListener, security_protocol: i16| {
+        let endpoint = advertised.endpoint(bound.name(), configuration::reachable(bound.address()));
+        Endpoint {
+            listener: bound.name().into(),
+            host: endpoint.host.as_str().into(),
+            port: endpoint.port,
+            security_protocol,
+        }
+    };
+    let protocols = config.listeners().iter().map(|listener| listener.protocol.id());
+    let registration = BrokerRegistrationData {
+        broker_id: config.node_id(),
+        incarnation_id: env.random.uuid(),
+        endpoints: listeners.iter().zip(protocols).map(|(bound, protocol)| endpoint(bound, protocol)).collect(),
+        features: supported_features(),
+        rack: config.broker_rack(),
+        directories: logs.directories().map(|directory| directory.id()).collect(),
+    };
+    let refused = |error: crate::metadata::ApiError| {
+        BrokerError::Registration(error.message.unwrap_or_else(|| error.error.to_string()))
+    };
+    let epoch = controller.register_broker(&registration)?.map_err(refused)?;
+    controller.unfence_broker(config.node_id(), epoch)?.map_err(refused)?;
+    Ok(epoch)
+}
+
+/// Reads the metadata.
+fn open_controller(env: &Env, config: &Arc<BrokerConfig>, logs: &LogManager) -> Result<Arc<Controller>, BrokerError> {
+    let log = logs.metadata_log_options(Arc::new(StorageMetadataLog::config())).ok_or(MetadataError::Offline)?;
+    let options = ControllerOptions {
+        node_id: config.node_id(),
+        directory: log.directory.path().join(format!("{CLUSTER_METADATA_TOPIC_NAME}-0")),
+        snapshot_bytes: u64::try_from(config.metadata_log_max_record_bytes_between_snapshots()).unwrap_or(u64::MAX),
+    };
+    let log = Box::new(StorageMetadataLog::open(log, Arc::clone(&env.clock))?);
+    Ok(Controller::open(env.clone(), options, log, Arc::clone(config))?)
+}
+
+/// Creates the declared topics that are not there yet.
+fn create_topics(controller: &Controller, topics: &[DeclaredTopic]) -> Result<(), BrokerError> {
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let response = controller.create_topics(&configuration::create_topics_request(topics))?;
+    for topic in response.topics {
+        if topic.error_code == 0 || topic.error_code == ResponseError::TopicAlreadyExists.code() {
+            continue;
+        }
+        let reason = topic.error_message.map_or_else(|| format!("error {}", topic.error_code), |text| text.to_string());
+        return Err(BrokerError::Topic { name: topic.name.to_string(), reason });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "broker/broker_tests.rs"]
+mod tests;

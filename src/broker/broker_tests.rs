@@ -1,0 +1,141 @@
+//! A whole broker within the process.
+#![allow(clippy::disallowed_methods, reason = "tests of real sockets wait in real time")]
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest};
+
+use super::*;
+use crate::api::registry::{API_VERSIONS_KEY, APIS};
+use crate::client::Client;
+use crate::config::StartInput;
+use crate::record::{BatchBuilder, BatchIterator, BatchProperties};
+use crate::wire::str_bytes;
+
+const UNSUPPORTED_VERSION: i16 = 35;
+
+fn options(data: Option<&std::path::Path>, topics: &[&str], overrides: &[&str]) -> StartOptions {
+    let listeners = "listeners=PLAINTEXT://127.0.0.1:0";
+    let input = StartInput {
+        ephemeral: data.is_none(),
+        data: data.map(|path| path.display().to_string()),
+        overrides: [listeners].iter().chain(overrides).map(|text| (*text).to_owned()).collect(),
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        ..StartInput::default()
+    };
+    StartOptions::read(&input).expect("options")
+}
+
+async fn start(data: Option<&std::path::Path>, topics: &[&str]) -> Broker {
+    Broker::start(options(data, topics, &[])).await.expect("started")
+}
+
+async fn connect(broker: &Broker) -> Client {
+    Client::connect(broker.address()).await.expect("connected")
+}
+
+fn batch(values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(BatchProperties::default());
+    for value in values {
+        builder.append(1_700_000_000_000, None, Some(value.as_bytes()), &[]).expect("a record");
+    }
+    builder.build()
+}
+
+async fn produce(client: &mut Client, topic: &str, values: &[&str]) -> (i16, i64) {
+    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch(values)));
+    let data = TopicProduceData::default().with_name(str_bytes(topic).into()).with_partition_data(vec![partition]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data]);
+    let response = client.call(9, &request).await.expect("an answer");
+    let partition = &response.responses[0].partition_responses[0];
+    (partition.error_code, partition.base_offset)
+}
+
+/// Error code, high watermark and the base offsets of the batches from `offset` on.
+async fn fetch(client: &mut Client, topic: &str, offset: i64) -> (i16, i64, Vec<i64>) {
+    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1_000_000);
+    let topic = FetchTopic::default().with_topic(str_bytes(topic).into()).with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_max_wait_ms(0)
+        .with_max_bytes(1_000_000)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic]);
+    let response = client.call(12, &request).await.expect("an answer");
+    let partition = &response.responses[0].partitions[0];
+    let records = partition.records.clone().unwrap_or_default();
+    let offsets = BatchIterator::new(&records).map(|batch| batch.expect("a batch").0.base_offset).collect();
+    (partition.error_code, partition.high_watermark, offsets)
+}
+
+#[tokio::test]
+async fn api_versions_is_the_registry_in_every_version() {
+    let broker = start(None, &[]).await;
+    let mut client = connect(&broker).await;
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(str_bytes("test"))
+        .with_client_software_version(str_bytes("1.0"));
+    for version in 0..=4 {
+        let response = client.call(version, &request).await.expect("an answer");
+        assert_eq!((response.error_code, response.api_keys.len()), (0, APIS.len()), "v{version}");
+        let features = response.finalized_features.iter().map(|feature| feature.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(features, if version >= 3 { &["metadata.version"][..] } else { &[] });
+    }
+    let id = client.send_raw(API_VERSIONS_KEY, 99, 2, &[]).await.expect("sent");
+    let response = client.receive::<ApiVersionsRequest>(0, id).await.expect("an answer");
+    assert_eq!((response.error_code, response.api_keys.len()), (UNSUPPORTED_VERSION, 1));
+    broker.shutdown().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn declared_topics_take_records_and_keep_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let broker = start(Some(&data), &["t:2:max.message.bytes=1000"]).await;
+    let mut client = connect(&broker).await;
+    assert_eq!(produce(&mut client, "t", &["a", "b"]).await, (0, 0));
+    assert_eq!(produce(&mut client, "t", &["c"]).await, (0, 2));
+    assert_eq!(produce(&mut client, "t", &[&"x".repeat(2000)]).await.0, ResponseError::MessageTooLarge.code());
+    assert_eq!(fetch(&mut client, "t", 0).await, (0, 3, vec![0, 2]));
+    let cluster_id = broker.cluster_id().to_owned();
+    broker.shutdown().await.expect("stopped");
+
+    let broker = start(Some(&data), &["t", "u"]).await;
+    assert_eq!(broker.cluster_id(), cluster_id);
+    let mut client = connect(&broker).await;
+    assert_eq!(fetch(&mut client, "t", 1).await, (0, 3, vec![0, 2]));
+    assert_eq!(produce(&mut client, "t", &["d"]).await, (0, 3));
+    assert_eq!(produce(&mut client, "u", &["d"]).await, (0, 0));
+    assert_eq!(produce(&mut client, "nothing", &["d"]).await.0, ResponseError::UnknownTopicOrPartition.code());
+    broker.shutdown().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn what_a_user_can_do_wrong_is_said_in_one_message() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = start(Some(directory.path()), &[]).await;
+    let error = Broker::start(options(Some(directory.path()), &[], &[])).await.err().expect("refused");
+    assert!(matches!(error, BrokerError::Storage(_)), "{error}");
+    let listeners = format!("listeners=PLAINTEXT://{}", broker.address());
+    let error = Broker::start(options(None, &[], &[&listeners])).await.err().expect("refused");
+    assert!(error.to_string().contains("already in use"), "{error}");
+    let error = Broker::start(options(None, &[], &["listeners=PLAINTEXT://no.such.host.invalid:0"])).await;
+    assert!(error.err().expect("refused").to_string().contains("no.such.host.invalid has no address"));
+    broker.shutdown().await.expect("stopped");
+}
+
+#[test]
+fn a_stopped_broker_leaves_nothing_running() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let weak = runtime.block_on(async {
+        let broker = start(None, &["t"]).await;
+        let mut client = connect(&broker).await;
+        assert_eq!(produce(&mut client, "t", &["a"]).await, (0, 0));
+        let weak = Arc::downgrade(&broker.logs);
+        broker.shutdown().await.expect("stopped");
+        weak
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert!(weak.upgrade().is_none(), "somebody keeps the logs");
+}

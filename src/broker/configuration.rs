@@ -1,0 +1,153 @@
+//! From the configuration to the options of each room, and from the metadata back into the configuration.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::CreateTopicsRequest;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+
+use super::error::BrokerError;
+use crate::api::{AdvertisedListeners, Endpoint};
+use crate::config::{BrokerConfig, DeclaredTopic};
+use crate::metadata::{ConfigResourceType, MetadataDelta, MetadataImage, MetadataPublisher};
+use crate::server::{ListenerOptions, ServerOptions};
+use crate::storage::LogManagerOptions;
+use crate::wire::{FrameLimits, str_bytes};
+
+/// Options of the logs.
+pub(super) fn log_manager_options(config: &BrokerConfig, cluster_id: Option<String>) -> LogManagerOptions {
+    let check = |milliseconds: i64| if milliseconds > 0 { milliseconds } else { i64::MAX };
+    LogManagerOptions {
+        cluster_id,
+        recovery_threads: usize::try_from(config.num_recovery_threads_per_data_dir()).unwrap_or(1).max(1),
+        retention_check_interval_ms: check(config.log_retention_check_interval_ms()),
+        flush_scheduler_interval_ms: check(config.log_flush_scheduler_interval_ms()),
+        flush_offset_checkpoint_interval_ms: check(config.log_flush_offset_checkpoint_interval_ms().into()),
+        high_watermark_checkpoint_interval_ms: check(config.replica_high_watermark_checkpoint_interval_ms()),
+        producer_id_expiration_ms: config.producer_id_expiration_ms().into(),
+        producer_id_expiration_check_interval_ms: check(config.producer_id_expiration_check_interval_ms().into()),
+        ..LogManagerOptions::new(config.log_dirs(), config.node_id())
+    }
+}
+
+/// `socket.listen.backlog.size`; the kernel caps it.
+pub(super) fn backlog(config: &BrokerConfig) -> u32 {
+    u32::try_from(config.socket_listen_backlog_size()).unwrap_or(1)
+}
+
+/// Where to listen. A name is resolved; an empty one means every address.
+pub(super) fn listener_options(config: &BrokerConfig) -> Result<Vec<ListenerOptions>, BrokerError> {
+    let mut options = Vec::new();
+    for listener in config.listeners() {
+        let failed =
+            |reason: String| BrokerError::Host { listener: listener.name.clone(), host: listener.host.clone(), reason };
+        let address = if listener.host.is_empty() {
+            every_address(listener.port)
+        } else {
+            let mut addresses =
+                (listener.host.as_str(), listener.port).to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+            addresses.next().ok_or_else(|| failed("the name is known but has none".to_owned()))?
+        };
+        options.push(ListenerOptions { name: listener.name.clone(), protocol: listener.protocol, address });
+    }
+    Ok(options)
+}
+
+/// Both families where the system has IPv6, as Java does.
+fn every_address(port: u16) -> SocketAddr {
+    let both = SocketAddr::from(([0_u16; 8], port));
+    let probe = SocketAddr::from(([0_u16; 8], 0));
+    match crate::env::net::Listener::bind(probe, 1) {
+        Ok(_) => both,
+        Err(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+    }
+}
+
+/// `advertised.listeners`.
+pub(super) fn advertised_listeners(config: &BrokerConfig) -> AdvertisedListeners {
+    let explicit = config
+        .advertised_listeners()
+        .iter()
+        .map(|listener| (listener.name.clone(), Endpoint { host: listener.host.clone(), port: listener.port }));
+    AdvertisedListeners { explicit: explicit.collect() }
+}
+
+/// The address that this machine reaches itself by: what a broker that listens everywhere is registered with.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
+        _ => address,
+    }
+}
+
+/// `max.incremental.fetch.session.cache.slots`.
+pub(super) fn fetch_session_slots(config: &BrokerConfig) -> usize {
+    usize::try_from(config.max_incremental_fetch_session_cache_slots()).unwrap_or(0)
+}
+
+/// The request that creates declared topics.
+pub(super) fn create_topics_request(topics: &[DeclaredTopic]) -> CreateTopicsRequest {
+    let config = |(name, value): (&String, &String)| {
+        CreatableTopicConfig::default().with_name(str_bytes(name)).with_value(Some(str_bytes(value)))
+    };
+    let topic = |topic: &DeclaredTopic| {
+        CreatableTopic::default()
+            .with_name(str_bytes(&topic.name).into())
+            .with_num_partitions(topic.partitions.unwrap_or(-1))
+            .with_replication_factor(-1)
+            .with_configs(topic.configs.iter().map(config).collect())
+    };
+    CreateTopicsRequest::default().with_topics(topics.iter().map(topic).collect())
+}
+
+/// Options of the server.
+pub(super) fn server_options(config: &BrokerConfig) -> ServerOptions {
+    let defaults = ServerOptions::default();
+    let size = |bytes: i32| usize::try_from(bytes).ok();
+    let count = |number: i32| usize::try_from(number).unwrap_or(0);
+    let mut frame_limits = defaults.frame_limits;
+    frame_limits.lengths = FrameLimits::with_request_max(count(config.socket_request_max_bytes()));
+    let overrides = config.max_connections_per_ip_overrides().into_iter();
+    ServerOptions {
+        frame_limits,
+        frame_memory: usize::try_from(config.request_memory_bytes()).unwrap_or(usize::MAX),
+        max_connections: count(config.max_connections()),
+        max_connections_per_address: count(config.max_connections_per_ip()),
+        max_connections_overrides: overrides.map(|(address, number)| (address, count(number))).collect(),
+        max_idle: match u64::try_from(config.connections_max_idle_ms()) {
+            Ok(milliseconds) => Duration::from_millis(milliseconds),
+            Err(_) => FOREVER,
+        },
+        backlog: backlog(config),
+        send_buffer: size(config.socket_send_buffer_bytes()),
+        receive_buffer: size(config.socket_receive_buffer_bytes()),
+        ..defaults
+    }
+}
+
+/// Longer than any connection lives.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Brings the dynamic configurations of the metadata into the configuration in force (`DynamicBrokerConfig`).
+pub(super) struct DynamicConfiguration {
+    config: Arc<BrokerConfig>,
+}
+
+impl DynamicConfiguration {
+    pub(super) fn new(config: Arc<BrokerConfig>) -> Arc<Self> {
+        Arc::new(Self { config })
+    }
+}
+
+impl MetadataPublisher for DynamicConfiguration {
+    fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        if !delta.changed_configs().iter().any(|resource| resource.kind == ConfigResourceType::Broker) {
+            return;
+        }
+        let layer = |name: &str| image.configs.resource(ConfigResourceType::Broker, name).as_ref().clone();
+        for ignored in self.config.update_dynamic(layer(""), layer(&self.config.node_id().to_string())) {
+            tracing::warn!("{ignored}");
+        }
+    }
+}

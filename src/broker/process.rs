@@ -1,0 +1,78 @@
+//! A broker as a process: its runtime, its banner, its signals.
+
+use std::io::Write;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Broker;
+use super::error::BrokerError;
+use crate::config::StartOptions;
+use crate::env::raise_open_files_limit;
+
+/// Exit code after a second signal, as of a process that the signal killed.
+const INTERRUPTED: i32 = 130;
+
+/// Runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
+///
+/// # Errors
+/// What keeps the broker from starting or from stopping in order.
+pub fn run(options: StartOptions) -> Result<(), BrokerError> {
+    match raise_open_files_limit() {
+        Some(files) => tracing::debug!("{files} files and sockets may be open"),
+        None => tracing::debug!("any number of files and sockets may be open"),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("ottla").enable_all().build()?;
+    let result = runtime.block_on(serve(options));
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(options: StartOptions) -> Result<(), BrokerError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let place = match options.ephemeral {
+        true => "in memory".to_owned(),
+        false => {
+            let directories: Vec<String> =
+                options.config.log_dirs().iter().map(|directory| directory.display().to_string()).collect();
+            directories.join(", ")
+        }
+    };
+    // On a thread of its own: recovery may take long, and whoever waits for it must be able to end it.
+    #[expect(clippy::disallowed_methods, reason = "there is no env before the broker makes one")]
+    let starting = tokio::spawn(Broker::start(options));
+    let broker = tokio::select! {
+        started = starting => started.map_err(std::io::Error::other)??,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    print_banner(&broker, &place);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("Stopping");
+    tokio::select! {
+        result = broker.shutdown() => result,
+        _ = terminate.recv() => std::process::exit(INTERRUPTED),
+        _ = interrupt.recv() => std::process::exit(INTERRUPTED),
+    }
+}
+
+/// One line: where clients connect, where the data is.
+fn print_banner(broker: &Broker, place: &str) {
+    let listeners: Vec<String> =
+        broker.addresses().iter().map(|(name, address)| format!("{name}://{}", shown(*address))).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let line = format!("Ottla {version} is ready: {} · data: {place}\n", listeners.join(", "));
+    // A closed standard output is no reason not to serve.
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+}
+
+fn shown(address: std::net::SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    }
+}

@@ -1,0 +1,22 @@
+//! Limits of the process.
+
+/// Raises the number of files and sockets that may be open to the hard limit, which needs no rights; the number after
+/// it. Shells give 1,024, which a few hundred partitions and clients use up.
+pub fn raise_open_files_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // macOS refuses an unlimited number; then it stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_limit_is_the_hard_one() {
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        assert_eq!(super::raise_open_files_limit(), hard);
+    }
+}
