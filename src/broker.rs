@@ -4,7 +4,7 @@
 //! - Start: log directories (locked, recovered) → ports taken → controller (metadata read, this broker registered) →
 //!   partitions and coordinators, which follow the metadata → declared topics → connections accepted. A connection made
 //!   early waits in the listen queue and finds everything there.
-//! - Stop: connections drained → coordinators → controller → logs, with the marker of a clean stop. Each step needs only
+//! - Stop: coordinators → connections drained → controller → logs, with the marker of a clean stop. Each step needs only
 //!   what is stopped after it.
 //! - What a user can do wrong becomes one `BrokerError` whose text says what to do.
 
@@ -21,6 +21,8 @@ use kafka_protocol::error::ResponseError;
 use crate::api::Services;
 use crate::api::fetch::FetchSessionCache;
 use crate::config::{BrokerConfig, DeclaredTopic, StartOptions};
+use crate::coordinator::transaction::ControllerProducerIds;
+use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
 use crate::env::Env;
 use crate::metadata::{
     BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, StorageMetadataLog,
@@ -46,6 +48,7 @@ pub struct Broker {
     broker_epoch: i64,
     logs: Arc<LogManager>,
     controller: Arc<Controller>,
+    groups: Arc<GroupCoordinator>,
     server: Server,
 }
 
@@ -70,9 +73,13 @@ impl Broker {
         let broker_epoch = register(&env, &config, &logs, &controller, &listeners)?;
         controller.subscribe(DynamicConfiguration::new(Arc::clone(&config)));
         let replicas = ReplicaManager::new(config.node_id(), Arc::clone(&logs), Arc::clone(&config));
+        let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(&config));
+        controller.subscribe(Arc::new(GroupMetadataPublisher(Arc::clone(&groups))));
+        replicas.add_listener(groups.clone());
         controller.subscribe(replicas.clone());
         create_topics(&controller, &options.topics)?;
         logs.start();
+        let producer_ids = Arc::new(ControllerProducerIds::new(Arc::clone(&controller), config.node_id()));
         let services = Arc::new(Services {
             env: env.clone(),
             advertised: configuration::advertised_listeners(&config),
@@ -81,11 +88,13 @@ impl Broker {
             controller: Arc::clone(&controller),
             fetch_sessions: FetchSessionCache::new(configuration::fetch_session_slots(&config)),
             replicas,
+            groups: Arc::clone(&groups),
+            transactions: TransactionCoordinator::new(env.clone(), producer_ids),
         });
         let dispatch = Arc::new(RegistryDispatch(services));
         let server_options = configuration::server_options(&config);
         let server = Server::start(&env, &server_options, listeners, dispatch, Arc::clone(&metrics));
-        Ok(Self { config, metrics, broker_epoch, logs, controller, server })
+        Ok(Self { config, metrics, broker_epoch, logs, controller, groups, server })
     }
 
     /// Names and addresses of the listeners, with the real ports.
@@ -115,6 +124,8 @@ impl Broker {
 
     /// Answers what has begun, then stops in order; the next start need not recover.
     pub async fn shutdown(self) -> Result<(), BrokerError> {
+        // First, so that members who wait for a rebalance are told and nothing is drained for their sake.
+        self.groups.shutdown();
         self.server.shutdown(DRAIN_TIME).await;
         let metadata = self.controller.shutdown();
         self.logs.shutdown(self.broker_epoch)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::fetch::FetchSessionCache;
 use super::handler::RequestContext;
 use crate::config::BrokerConfig;
+use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::env::Env;
 use crate::metadata::{self, Controller};
 use crate::replica::ReplicaManager;
@@ -85,6 +86,10 @@ pub struct Services {
     pub replicas: Arc<ReplicaManager>,
     /// Incremental fetch sessions (KIP-227).
     pub fetch_sessions: FetchSessionCache,
+    /// Consumer groups and their offsets.
+    pub groups: Arc<GroupCoordinator>,
+    /// Producer ids.
+    pub transactions: Arc<TransactionCoordinator>,
 }
 
 impl Services {

@@ -15,6 +15,8 @@ use super::fetch::FetchSessionCache;
 use super::handler::{Answer, Chunk, Principal, RequestContext, Response};
 use super::services::{AdvertisedListeners, Services};
 use crate::config::BrokerConfig;
+use crate::coordinator::transaction::ControllerProducerIds;
+use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
 use crate::env::{BoxFuture, Env, ManualClock};
 use crate::metadata::{
     BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, MetadataError, MetadataLog, supported_features,
@@ -92,7 +94,12 @@ impl TestBroker {
         let epoch = controller.register_broker(&registration).expect("metadata").expect("registered");
         controller.unfence_broker(NODE_ID, epoch).expect("metadata").expect("unfenced");
         let replicas = ReplicaManager::new(NODE_ID, logs, config.clone());
+        let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(&config));
+        replicas.add_listener(groups.clone());
+        controller.subscribe(Arc::new(GroupMetadataPublisher(groups.clone())));
         controller.subscribe(replicas.clone());
+        let producer_ids = Arc::new(ControllerProducerIds::new(controller.clone(), NODE_ID));
+        let transactions = TransactionCoordinator::new(env.clone(), producer_ids);
         let services = Arc::new(Services {
             env,
             config,
@@ -101,6 +108,8 @@ impl TestBroker {
             controller,
             replicas,
             fetch_sessions: FetchSessionCache::new(10),
+            groups,
+            transactions,
         });
         Self { services, clock }
     }

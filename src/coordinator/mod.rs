@@ -14,7 +14,9 @@
 mod error;
 pub mod group;
 pub mod runtime;
+pub mod transaction;
 
 pub use error::CoordinatorError;
-pub use group::{GroupCoordinator, GroupCoordinatorConfig, GroupRequestContext};
+pub use group::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, GroupRequestContext};
 pub use runtime::CoordinatorLog;
+pub use transaction::TransactionCoordinator;

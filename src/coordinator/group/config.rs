@@ -1,5 +1,7 @@
 //! What can be configured of groups.
 
+use crate::config::BrokerConfig;
+
 /// The group coordinator's configuration; Kafka's keys and defaults (`GroupCoordinatorConfig`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCoordinatorConfig {
@@ -21,6 +23,24 @@ pub struct GroupCoordinatorConfig {
     pub offsets_topic_partitions: i32,
     /// How long a new member may wait in JoinGroup before it is forgotten; five minutes in Kafka, not configurable.
     pub new_member_join_timeout_ms: i32,
+}
+
+impl GroupCoordinatorConfig {
+    /// What the broker is configured to.
+    pub fn from_broker(broker: &BrokerConfig) -> Self {
+        let size = |value: i32| usize::try_from(value).unwrap_or(0);
+        Self {
+            min_session_timeout_ms: broker.group_min_session_timeout_ms(),
+            max_session_timeout_ms: broker.group_max_session_timeout_ms(),
+            initial_rebalance_delay_ms: broker.group_initial_rebalance_delay_ms(),
+            max_size: size(broker.group_max_size()),
+            offset_metadata_max_bytes: size(broker.offset_metadata_max_bytes()),
+            offsets_retention_ms: broker.offsets_retention_ms(),
+            offsets_retention_check_interval_ms: broker.offsets_retention_check_interval_ms(),
+            offsets_topic_partitions: broker.offsets_topic_num_partitions(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for GroupCoordinatorConfig {

@@ -27,8 +27,10 @@ use super::java_hash::partition_for;
 use super::shard::GroupShard;
 use super::step::Parked;
 use crate::coordinator::CoordinatorError;
-use crate::coordinator::runtime::{Answered, CoordinatorLog, Shard, Waiting};
+use crate::coordinator::runtime::{Answered, CoordinatorLog, PartitionLog, Shard, Waiting};
 use crate::env::{BoxFuture, Env};
+use crate::metadata::{MetadataDelta, MetadataImage, MetadataPublisher};
+use crate::replica::{LeadershipListener, Partition};
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TopicPartition, Uuid};
 
 /// First version of OffsetFetch with an error for the whole answer.
@@ -356,6 +358,42 @@ impl GroupCoordinator {
         let mut shards: Vec<_> = self.shards.read().iter().map(|(number, shard)| (*number, shard.clone())).collect();
         shards.sort_unstable_by_key(|(number, _)| *number);
         shards.into_iter().map(|(_, shard)| shard).collect()
+    }
+}
+
+impl LeadershipListener for GroupCoordinator {
+    fn on_elected(&self, partition: &Arc<Partition>, leader_epoch: i32) {
+        let name = partition.topic_partition();
+        if &*name.topic == GROUP_METADATA_TOPIC_NAME {
+            let log = PartitionLog::new(partition.clone(), self.env.clock.clone());
+            self.on_elected(name.partition, leader_epoch, Arc::new(log));
+        }
+    }
+
+    fn on_resigned(&self, topic_partition: &TopicPartition) {
+        if &*topic_partition.topic == GROUP_METADATA_TOPIC_NAME {
+            self.on_resigned(topic_partition.partition, None);
+        }
+    }
+}
+
+/// What the coordinator wants to know of the metadata: how many partitions its topic has, and which topics are gone.
+/// Offsets of deleted topics are deleted off the controller's thread.
+pub struct GroupMetadataPublisher(pub Arc<GroupCoordinator>);
+
+impl MetadataPublisher for GroupMetadataPublisher {
+    fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        let coordinator = &self.0;
+        if let Some(topic) = image.topics.topic(GROUP_METADATA_TOPIC_NAME) {
+            coordinator.set_partition_count(i32::try_from(topic.partitions().count()).unwrap_or(i32::MAX));
+        }
+        let deleted: Vec<(Uuid, Arc<str>)> =
+            delta.deleted_topics().iter().map(|(topic_id, topic)| (*topic_id, topic.name.clone())).collect();
+        if !deleted.is_empty() {
+            let coordinator = coordinator.clone();
+            let delete = move || coordinator.on_topics_deleted(&deleted);
+            self.0.env.spawn.spawn_blocking("coordinator-topics-deleted", Box::new(delete));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ mod subscription;
 
 pub use config::GroupCoordinatorConfig;
 pub use context::GroupRequestContext;
-pub use coordinator::GroupCoordinator;
+pub use coordinator::{GroupCoordinator, GroupMetadataPublisher, commit_error, fetch_error};
 pub use java_hash::partition_for;
 
 #[cfg(test)]

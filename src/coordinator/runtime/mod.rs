@@ -12,11 +12,13 @@ mod batch;
 mod decision;
 mod loader;
 mod log;
+mod partition_log;
 mod shard;
 mod timer;
 
 pub use decision::{Decision, Effect, KeyValue, StateMachine, Ticket};
 pub use log::CoordinatorLog;
+pub use partition_log::PartitionLog;
 pub use shard::{Answered, Shard, Waiting};
 pub use timer::Timers;
 

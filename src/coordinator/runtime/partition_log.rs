@@ -1,0 +1,81 @@
+//! A partition as a coordinator's log (Kafka's `CoordinatorPartitionWriter`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::log::CoordinatorLog;
+use crate::coordinator::CoordinatorError;
+use crate::env::{BoxFuture, Clock};
+use crate::replica::{Partition, ReplicaError};
+use crate::storage::{FetchIsolation, StorageError};
+
+/// A partition of an internal topic that this broker leads.
+pub struct PartitionLog {
+    partition: Arc<Partition>,
+    clock: Arc<dyn Clock>,
+}
+
+impl PartitionLog {
+    /// Writes to and reads from `partition`.
+    pub fn new(partition: Arc<Partition>, clock: Arc<dyn Clock>) -> Self {
+        Self { partition, clock }
+    }
+}
+
+impl CoordinatorLog for PartitionLog {
+    fn append(&self, batch: Bytes) -> Result<i64, CoordinatorError> {
+        Ok(self.partition.append_coordinator_records(batch, self.clock.wall_millis())?)
+    }
+
+    fn read(&self, offset: i64, max_bytes: usize) -> Result<Bytes, CoordinatorError> {
+        let data = self.partition.log().read(offset, max_bytes, FetchIsolation::LogEnd, true)?;
+        match data.records {
+            None => Ok(Bytes::new()),
+            Some(slice) => slice.read().map(Bytes::from).map_err(|error| CoordinatorError::Storage(error.to_string())),
+        }
+    }
+
+    fn start_offset(&self) -> i64 {
+        self.partition.log().log_start_offset()
+    }
+
+    fn end_offset(&self) -> i64 {
+        self.partition.log_end_offset()
+    }
+
+    fn high_watermark(&self) -> i64 {
+        self.partition.high_watermark()
+    }
+
+    fn wait_committed(&self, offset: i64) -> BoxFuture<'static, bool> {
+        let committed = self.partition.committed(offset);
+        Box::pin(async move { committed.await.is_ok() })
+    }
+
+    fn max_batch_bytes(&self) -> usize {
+        usize::try_from(self.partition.log().config().max_message_bytes).unwrap_or(usize::MAX)
+    }
+}
+
+impl From<ReplicaError> for CoordinatorError {
+    fn from(error: ReplicaError) -> Self {
+        match error {
+            ReplicaError::NotLeaderOrFollower(_) => Self::NotCoordinator,
+            ReplicaError::NotEnoughReplicas { .. }
+            | ReplicaError::NotEnoughReplicasAfterAppend(_)
+            | ReplicaError::UnknownTopicOrPartition(_) => Self::NotEnoughReplicas,
+            ReplicaError::Storage(error) => error.into(),
+            other => Self::Unexpected(other.to_string()),
+        }
+    }
+}
+
+impl From<StorageError> for CoordinatorError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::LogClosed { .. } | StorageError::UnknownLog { .. } => Self::NotCoordinator,
+            other => Self::Storage(other.to_string()),
+        }
+    }
+}
