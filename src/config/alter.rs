@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::broker_config::{check_times, parse_connection_overrides};
+use super::broker_config::check_times;
 use super::definition::UpdateMode;
 use super::known::kafka_configs;
 use super::state::Layers;
@@ -30,9 +30,6 @@ pub fn check_broker_overrides(
     if is_cluster_default {
         let message = "Cannot update these configs at default cluster level, broker id must be specified";
         refuse_names(message, overrides, UpdateMode::PerBroker)?;
-    }
-    if let Some(text) = overrides.get("max.connections.per.ip.overrides") {
-        parse_connection_overrides(text).map_err(request_error)?;
     }
     let state = config.state();
     let mut layers = Layers { fixed: state.layers.fixed.clone(), ..Layers::default() };
@@ -68,9 +65,5 @@ pub(super) fn check_dynamic(name: &str, text: &str) -> Result<(), ConfigError> {
     if definition.update_mode == UpdateMode::ReadOnly {
         return Err(ConfigError::Invalid("it cannot change while the broker runs; it is ignored".to_owned()));
     }
-    definition.parse(text)?;
-    if name == "max.connections.per.ip.overrides" {
-        parse_connection_overrides(text)?;
-    }
-    Ok(())
+    definition.parse(text).map(drop)
 }

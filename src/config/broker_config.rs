@@ -160,7 +160,11 @@ fn unify_node_id(properties: &mut BTreeMap<String, String>) -> Result<(), Config
             properties.insert("node.id".to_owned(), broker);
             Ok(())
         }
-        (None, _) => Ok(()),
+        (None, _) => {
+            let default = table::broker_config("node.id").and_then(|definition| definition.default).unwrap_or_default();
+            properties.insert("broker.id".to_owned(), default.to_owned());
+            Ok(())
+        }
     }
 }
 
@@ -295,7 +299,7 @@ fn check_listeners(layers: &Layers) -> Result<(Endpoints, Endpoints), ConfigErro
     Ok((listeners, advertised))
 }
 
-pub(super) fn parse_connection_overrides(text: &str) -> Result<HashMap<IpAddr, i32>, ConfigError> {
+fn parse_connection_overrides(text: &str) -> Result<HashMap<IpAddr, i32>, ConfigError> {
     let refuse = |reason: &str| ConfigError::invalid_value("max.connections.per.ip.overrides", text, reason.to_owned());
     let mut overrides = HashMap::new();
     for entry in split_list(text) {

@@ -97,8 +97,10 @@ pub fn describe_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String
 pub fn describe_broker(config: &BrokerConfig) -> Vec<DescribedConfig> {
     let state = config.state();
     let layers = &state.layers;
+    let internal: Vec<&str> = kafka_configs().filter(|key| key.internal).map(|key| key.name).collect();
     let mut rows: Vec<DescribedConfig> = table::BROKER_CONFIGS
         .iter()
+        .filter(|definition| !internal.contains(&definition.name))
         .map(|definition| {
             let value = layers.value(definition.name).text();
             let synonyms = broker_places(layers, definition.name);

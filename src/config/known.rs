@@ -16,6 +16,8 @@ pub struct KafkaConfigKey {
     pub kind: &'static str,
     /// The name of its update mode.
     pub update_mode: &'static str,
+    /// Kafka hides it from DescribeConfigs.
+    pub internal: bool,
     /// The default; `-null-` for no value, `-none-` where one must be given.
     pub default: &'static str,
 }
@@ -25,8 +27,9 @@ pub fn kafka_configs() -> impl Iterator<Item = KafkaConfigKey> {
     KAFKA_CONFIGS.lines().filter_map(|line| {
         let mut columns = line.split('\t');
         let (scope, name, kind) = (columns.next()?, columns.next()?, columns.next()?);
-        let (update_mode, _public, default) = (columns.next()?, columns.next()?, columns.next().unwrap_or_default());
-        Some(KafkaConfigKey { scope, name, kind, update_mode, default })
+        let (update_mode, audience, default) = (columns.next()?, columns.next()?, columns.next().unwrap_or_default());
+        let internal = audience == "internal";
+        Some(KafkaConfigKey { scope, name, kind, update_mode, internal, default })
     })
 }
 
