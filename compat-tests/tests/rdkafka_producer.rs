@@ -293,9 +293,14 @@ fn places_that_do_not_exist_are_refused() -> Result<()> {
     assert!(producing.flush()?[0].is_ok());
     assert!(producing.send(&topic, &Message::new("k", "v").to_partition(9)).is_err());
     // An illegal name is refused by the broker.
-    producing.send("not/a/topic", &Message::new("k", "v"))?;
-    let report = producing.flush()?.pop().context("a report")?;
-    assert!(matches!(report, Err(RDKafkaErrorCode::InvalidTopic | RDKafkaErrorCode::MessageTimedOut)), "{report:?}");
+    // If the client has its answer already, it refuses by itself.
+    if producing.send("not/a/topic", &Message::new("k", "v")).is_ok() {
+        let report = producing.flush()?.pop().context("a report")?;
+        assert!(
+            matches!(report, Err(RDKafkaErrorCode::InvalidTopic | RDKafkaErrorCode::MessageTimedOut)),
+            "{report:?}"
+        );
+    }
     Ok(())
 }
 
