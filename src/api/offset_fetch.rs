@@ -31,10 +31,10 @@ pub fn handle(
         for group in fetched {
             groups.push(group.await);
         }
-        match groups.pop().filter(|_| version < BATCH_VERSION) {
-            Some(group) => single_response(group),
-            None => OffsetFetchResponse::default().with_groups(groups),
+        if version < BATCH_VERSION {
+            return groups.pop().map(single_response).unwrap_or_default();
         }
+        OffsetFetchResponse::default().with_groups(groups)
     }))
 }
 
