@@ -336,6 +336,12 @@ fn offsets_are_listed_by_time_and_by_name() {
     assert_eq!(list(&broker, 6, 0, -3), (ResponseError::UnsupportedVersion.code(), -1, -1));
     assert_eq!(list(&broker, 1, 0, 1_700_000_000_001), (0, 1, 1_700_000_000_001));
     assert_eq!(list(&broker, 1, 0, 1_700_000_000_003), (0, -1, -1));
+    let twice = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(-1);
+    let topic = ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(vec![twice]);
+    let request = ListOffsetsRequest::default().with_topics(vec![topic.clone(), topic]);
+    let response = now(list_offsets::handle(&broker.services, &context(2, 4), request));
+    assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1), "answered once");
+    assert_eq!(response.topics[0].partitions[0].error_code, ResponseError::InvalidRequest.code());
     assert_eq!(list(&broker, 1, 7, -1), (ResponseError::UnknownTopicOrPartition.code(), -1, -1));
 }
 

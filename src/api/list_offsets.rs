@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 
 use super::error_mapping::ToErrorCode;
 use super::handler::{Answer, RequestContext};
@@ -35,19 +37,30 @@ pub fn handle(
         _ => FetchIsolation::HighWatermark,
     });
     let duplicates = duplicates(&request.topics);
-    let topics = request.topics.iter().map(|topic| {
+    let mut topics: IndexMap<&str, Vec<ListOffsetsPartitionResponse>> = IndexMap::new();
+    for topic in &request.topics {
         let name = topic.name.as_str();
-        let partitions = topic.partitions.iter().map(|partition| {
-            let result = if duplicates.contains(&(name, partition.partition_index)) {
+        let answers = topics.entry(name).or_default();
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let is_duplicate = duplicates.contains(&(name, index));
+            if is_duplicate && answers.iter().any(|answer| answer.partition_index == index) {
+                // However often it is named, it is answered once.
+                continue;
+            }
+            let result = if is_duplicate {
                 Err(ResponseError::InvalidRequest)
             } else if !is_supported(partition.timestamp, context.api_version) {
                 Err(ResponseError::UnsupportedVersion)
             } else {
                 look_up(services, name, partition, isolation).map_err(|error| error_of(&error, context.api_version))
             };
-            answer(partition.partition_index, context.api_version, result)
-        });
-        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+            answers.push(answer(index, context.api_version, result));
+        }
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        let name = TopicName(StrBytes::from_string(name.to_owned()));
+        ListOffsetsTopicResponse::default().with_name(name).with_partitions(partitions)
     });
     Answer::Now(ListOffsetsResponse::default().with_topics(topics.collect()))
 }
