@@ -59,4 +59,6 @@ pub use services::{AdvertisedListeners, Endpoint, Services};
 #[cfg(test)]
 mod data_tests;
 #[cfg(test)]
+mod group_tests;
+#[cfg(test)]
 pub(crate) mod test_services;
