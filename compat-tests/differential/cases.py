@@ -6,6 +6,7 @@ so far (topic ids, member ids, sessions: see Facts in run.py).
 import struct
 import uuid
 
+from controller_cases import controller
 from record_batch import batch, record
 
 NOWHERE = uuid.UUID("00000000-0000-4000-8000-00000000dead")
@@ -336,5 +337,5 @@ def groups():
 
 
 def all_cases():
-    for part in (versions_and_garbage, topics, configurations, producing, reading, groups):
+    for part in (versions_and_garbage, topics, configurations, producing, reading, groups, controller):
         yield from part()

@@ -5,16 +5,13 @@ use std::time::Duration;
 use super::error_mapping::ToErrorCode;
 use crate::metadata::{ApiError, MetadataError};
 
-/// The error for everything that the request named.
+/// The error for everything that the request named. It has no message: what is wrong with the disk is the operator's
+/// business.
 pub fn api_error(error: &MetadataError) -> ApiError {
-    match error {
-        MetadataError::TimedOut | MetadataError::Busy => ApiError::new(error.response_error(), error.to_string()),
-        // What is wrong with the disk is the operator's business.
-        _ => ApiError::bare(error.response_error()),
-    }
+    ApiError::bare(error.response_error())
 }
 
-/// `timeout.ms` of a request: how long it may wait for its turn. Kafka starts what has waited no longer.
+/// `timeout.ms` of a request: how long it may wait for its turn. As in Kafka, a request without time is not run.
 pub fn timeout(timeout_ms: i32) -> Option<Duration> {
-    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+    Some(Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)))
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::authorized_operations;
 use super::cluster_view::{ClusterView, broker_ids};
 use super::error_mapping::NONE;
-use super::handler::{Answer, RequestContext};
+use super::handler::{Answer, CloseReason, RequestContext};
 use super::services::Services;
 use crate::metadata::{PartitionRegistration, TopicImage, validate_topic_name};
 use crate::types::{Uuid, is_internal_topic};
@@ -39,6 +39,10 @@ pub fn handle(
     request: MetadataRequest,
 ) -> Answer<MetadataResponse> {
     let version = context.api_version;
+    if version < EMPTY_IS_NONE_VERSION && request.topics.is_none() {
+        // Null is not a value of this version; Kafka's decoder refuses it.
+        return Answer::Close(CloseReason::Refused("Metadata v0 with null topics".to_owned()));
+    }
     let wanted = match Wanted::of(&request, version) {
         Ok(wanted) => wanted,
         Err(error) => return Answer::Now(failure(&request, error)),
@@ -89,6 +93,10 @@ impl Wanted {
         let ids: Vec<Uuid> = ids.filter(|id| seen.insert(*id)).collect();
         if !ids.is_empty() {
             return Ok(Self::Ids(ids));
+        }
+        if topics.iter().any(|topic| topic.name.is_none()) {
+            // Neither name nor id; Kafka fails with a null pointer.
+            return Err(ResponseError::InvalidRequest);
         }
         let mut seen = HashSet::new();
         let names = topics.iter().filter_map(|topic| topic.name.clone());

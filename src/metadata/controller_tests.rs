@@ -185,13 +185,13 @@ fn a_new_cluster_starts_with_kafka_s_records() {
     cluster.start();
     let records = cluster.records();
     let names: Vec<&str> = records.iter().map(MetadataRecord::name).collect();
-    assert_eq!(names, ["FeatureLevelRecord", "RegisterBrokerRecord", "BrokerRegistrationChangeRecord"]);
+    assert_eq!(names, ["FeatureLevelRecord", "ConfigRecord", "RegisterBrokerRecord", "BrokerRegistrationChangeRecord"]);
     let MetadataRecord::FeatureLevel(feature) = &records[0] else { panic!("a feature") };
     assert_eq!((feature.name.as_str(), feature.feature_level), (METADATA_VERSION, METADATA_VERSION_LEVEL));
-    let MetadataRecord::RegisterBroker(broker) = &records[1] else { panic!("a broker") };
+    let MetadataRecord::RegisterBroker(broker) = &records[2] else { panic!("a broker") };
     assert!(broker.fenced);
-    // The epoch is the record's offset: behind the control batch and the feature level.
-    assert_eq!(broker.broker_epoch, 2);
+    // The epoch is the record's offset: behind the control batch and the first two records.
+    assert_eq!(broker.broker_epoch, 3);
 }
 
 #[test]

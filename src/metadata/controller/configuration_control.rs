@@ -14,7 +14,7 @@ use super::super::api_error::{ApiError, code_of};
 use super::super::image::{ConfigResource, ConfigResourceType};
 use super::super::records::{self, MetadataRecord};
 use super::super::topic_name::validate_topic_name;
-use super::configuration_schema::{default_value, is_list, validate_broker, validate_topic};
+use super::configuration_schema::{default_value, is_known, is_list, validate_broker, validate_topic};
 use super::control::{ControlContext, ControlResult};
 
 /// What is done to one configuration (`AlterConfigOp.OpType`).
@@ -192,7 +192,16 @@ fn check_loggers(context: &ControlContext<'_>, resource: &Resource<'_>) -> Resul
     if resource.replaces_all {
         return Err(invalid_request(format!("Unknown resource type {}", resource.kind)));
     }
-    check_own_node_id(context.node_id, resource.name)?;
+    match resource.name.parse::<i32>() {
+        Err(_) => {
+            return Err(invalid_request(format!("Node id must be an integer, but it is: {}", resource.name)));
+        }
+        Ok(id) if id != context.node_id => {
+            let message = format!("Unexpected node id. Expected {}, but received {id}", context.node_id);
+            return Err(invalid_request(message));
+        }
+        Ok(_) => {}
+    }
     match resource.changes.first() {
         None => Ok(()),
         Some(change) => match Operation::from_id(change.operation) {
@@ -252,6 +261,18 @@ fn changed_value(
         Operation::Set => return Ok(Some(given.to_owned())),
         Operation::Delete => return Ok(None),
         Operation::Append | Operation::Subtract => {}
+    }
+    if resource.kind == ConfigResourceType::Broker {
+        // The broker that takes the request looks first, in its own words (`prepareIncrementalConfigs`).
+        if !is_known(resource.kind, change.name) {
+            let message = format!("Unknown config name: {}", change.name);
+            return Err(ApiError::new(ResponseError::InvalidConfig, message));
+        }
+        if !is_list(resource.kind, change.name) {
+            let operation = if operation == Operation::Append { "append" } else { "subtract" };
+            let message = format!("Config value {operation} is not allowed for config key: {}", change.name);
+            return Err(ApiError::new(ResponseError::InvalidConfig, message));
+        }
     }
     if !is_list(resource.kind, change.name) {
         let message = format!("Can't {} to key {} because its type is not LIST.", operation.name(), change.name);

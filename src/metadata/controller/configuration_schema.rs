@@ -7,7 +7,9 @@ use kafka_protocol::error::ResponseError;
 
 use super::super::api_error::ApiError;
 use super::super::image::ConfigResourceType;
-use crate::config::{BrokerConfig, ConfigError, ConfigType, LogConfig, check_broker_overrides, table};
+use crate::config::{
+    BrokerConfig, ConfigError, ConfigType, LogConfig, check_broker_overrides, is_known_to_kafka, table,
+};
 use crate::types::GROUP_METADATA_TOPIC_NAME;
 
 /// How an internal topic is created.
@@ -40,6 +42,11 @@ fn definition(kind: ConfigResourceType, name: &str) -> Option<&'static crate::co
         ConfigResourceType::Broker => table::broker_config(name),
         _ => None,
     }
+}
+
+/// Whether Kafka has a configuration of this name.
+pub(super) fn is_known(kind: ConfigResourceType, name: &str) -> bool {
+    definition(kind, name).is_some() || is_known_to_kafka(name)
 }
 
 /// Whether values can be appended to the configuration and subtracted from it.

@@ -100,7 +100,7 @@ impl Controller {
         let mut state = self.state.lock();
         state.append_leader_change(self.env.clock.wall_millis(), self.node_id)?;
         if self.image.load().features.finalized().is_empty() {
-            self.commit(&mut state, feature_control::bootstrap_records())?;
+            self.commit(&mut state, feature_control::bootstrap_records(&self.config))?;
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Controller {
         let clock = self.env.clock.clone();
         let deadline = timeout.map(|timeout| clock.monotonic() + timeout);
         self.queue.submit(move || {
-            if deadline.is_some_and(|deadline| clock.monotonic() > deadline) {
+            if deadline.is_some_and(|deadline| clock.monotonic() >= deadline) {
                 return Err(MetadataError::TimedOut);
             }
             command(&controller)
