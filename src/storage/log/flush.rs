@@ -78,13 +78,15 @@ struct FlushWork {
 }
 
 impl Log {
-    /// A ticket for everything before `offset`: it completes when that survives a power cut.
+    /// A ticket for everything before `offset`, or before the end of the log if that comes first: it completes when that survives
+    /// a power cut.
     pub fn flush_ticket(self: &Arc<Self>, offset: i64) -> FlushTicket {
         let (receiver, start) = {
             let mut state = self.lock();
             if let Err(error) = self.check_usable(&state) {
                 return FlushTicket::ready(Err(error));
             }
+            let offset = offset.min(state.log_end_offset);
             if offset <= state.recovery_point {
                 return FlushTicket::ready(Ok(()));
             }
@@ -131,21 +133,24 @@ impl Log {
         loop {
             let result = self.flush();
             let mut answered = Vec::new();
-            let finished = {
+            let (finished, recovery_point) = {
                 let mut state = self.lock();
-                let recovery_point = state.recovery_point;
-                let failed = result.is_err();
-                answered.extend(state.flush.waiters.extract_if(.., |(offset, _)| failed || *offset <= recovery_point));
+                let (recovery_point, end) = (state.recovery_point, state.log_end_offset);
+                // Offsets behind the end were cut off the log: nobody can make them durable any more.
+                let is_over = |offset: i64| result.is_err() || offset <= recovery_point || offset > end;
+                answered.extend(state.flush.waiters.extract_if(.., |(offset, _)| is_over(*offset)));
                 let finished = state.flush.waiters.is_empty();
                 if finished {
                     state.flush.running = false;
                     state.flush.waiters = Vec::new();
                 }
-                finished
+                (finished, recovery_point)
             };
-            for (_, waiter) in answered {
+            for (offset, waiter) in answered {
+                let answer =
+                    if offset <= recovery_point { Ok(()) } else { result.clone().and_then(|()| Err(self.closed())) };
                 // Whoever gave up waiting needs no answer.
-                let _ = waiter.send(result.clone());
+                let _ = waiter.send(answer);
             }
             if finished {
                 return;

@@ -4,6 +4,8 @@ mod append;
 mod close;
 mod flush;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 pub(super) mod log_tests;
 #[cfg(test)]
 mod producer_tests;
@@ -261,10 +263,11 @@ impl Log {
 
     pub(super) fn check_usable(&self, state: &LogState) -> StorageResult<()> {
         self.directory.check_online()?;
-        if state.closed {
-            return Err(StorageError::LogClosed { topic_partition: self.topic_partition.clone() });
-        }
-        Ok(())
+        if state.closed { Err(self.closed()) } else { Ok(()) }
+    }
+
+    fn closed(&self) -> StorageError {
+        StorageError::LogClosed { topic_partition: self.topic_partition.clone() }
     }
 
     /// Writes `leader-epoch-checkpoint`; it is synced with the next flush.

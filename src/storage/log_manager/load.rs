@@ -114,10 +114,17 @@ fn lock(env: &Env, path: &Path) -> StorageResult<Box<dyn Send + Sync>> {
 
 fn write_properties(env: &Env, path: &Path, properties: &MetaProperties) -> StorageResult<()> {
     let file = path.join(META_PROPERTIES);
-    env.disk.write_atomically(&file, properties.encode().as_bytes()).map_err(|error| StorageError::ForeignDirectory {
-        directory: path.to_owned(),
-        message: format!("meta.properties cannot be written: {error}"),
-    })
+    env.disk.write_atomically(&file, properties.encode().as_bytes()).map_err(|error| {
+        StorageError::ForeignDirectory {
+            directory: path.to_owned(),
+            message: format!("meta.properties cannot be written: {error}"),
+        }
+    })?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        // The directory's own name; a parent that cannot be synced was there before.
+        let _ = env.disk.sync_dir(parent);
+    }
+    Ok(())
 }
 
 /// `meta.properties`, or `None` for a directory that is empty. Anything else is somebody's data.

@@ -111,6 +111,7 @@ impl Loader<'_> {
         }
         // What an unclean stop left may be in the page cache only: files, names and epochs. The first flush makes it durable;
         // until then the recovery point stays.
+        state.flush.last_flush = self.directory.env.clock.monotonic();
         let unsynced = is_new || self.changed || !self.options.clean_shutdown;
         state.flush.directory_unsynced = unsynced;
         state.flush.parent_unsynced = unsynced;
