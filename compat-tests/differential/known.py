@@ -4,6 +4,7 @@ import re
 # (label regex, path regex, reason)
 KNOWN = [
     (r"^IncrementalAlterConfigs v\d: an unknown operation$", r"^\.Responses\[0\]\.Error(Code|Message)$", "Kafka's controller fails with a null pointer; Ottla says what is wrong"),
+    (r"^Produce v\d+: no records$", r"", "Kafka's handler fails with a null pointer and never answers"),
 ]
 
 

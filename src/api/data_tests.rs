@@ -315,6 +315,56 @@ async fn a_topic_with_flush_messages_1_is_answered_after_the_disk() {
     assert_eq!(partition.log().recovery_point(), 2);
 }
 
+#[tokio::test]
+async fn acks_all_waits_for_the_high_watermark_or_times_out() {
+    let broker = TestBroker::new();
+    broker.create_topic("t", 1, &[]);
+    let partition = broker.services.replicas.partition_by_name("t", 0).unwrap();
+    // A second replica is in sync and slow.
+    partition.pretend_in_sync(2, 2);
+    let request = |acks| produce_request("t", Uuid::nil(), 0, values(&["x"]), acks);
+    assert_eq!(produced(&broker, 9, request(1)).error_code, 0, "acks=1 does not wait");
+    let mut acknowledged = later(produce(&broker, 9, request(-1)));
+    let mut late = later(produce(&broker, 9, request(-1)));
+    assert!(waits(&mut acknowledged) && waits(&mut late));
+    assert_eq!(partition.waiting(), (0, 2));
+    broker.clock.advance(Duration::from_millis(1_000));
+    let answer = late.await.responses[0].partition_responses[0].clone();
+    assert_eq!((answer.error_code, answer.base_offset), (ResponseError::RequestTimedOut.code(), 2));
+    assert_eq!(partition.waiting(), (0, 1));
+    // It has caught up in the same instant: who is in time is answered well.
+    partition.pretend_in_sync(2, 1);
+    assert_eq!(acknowledged.await.responses[0].partition_responses[0].error_code, 0);
+    assert_eq!((partition.waiting(), partition.high_watermark()), ((0, 0), 3));
+}
+
+#[test]
+fn clients_of_the_wrong_broker_are_told_the_right_one() {
+    let broker = TestBroker::new();
+    let id = broker.create_topic("t", 1, &[]);
+    let services = broker.services_of_another_broker();
+    let wrong = ResponseError::NotLeaderOrFollower.code();
+    for version in [9, 10, 13] {
+        let request = produce_request("t", id, 0, values(&["x"]), -1);
+        let response = now(produce::handle(&services, &context(0, version), request));
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, wrong);
+        let is_told = version >= 10;
+        assert_eq!(answer.current_leader.leader_id.0, if is_told { 1 } else { -1 }, "v{version}");
+        assert_eq!(response.node_endpoints.len(), usize::from(is_told));
+    }
+    for version in [11, 15, 16] {
+        let request = fetch_request("t", id, vec![fetch_partition(0, 0)]);
+        let Answer::Raw(response) = fetch::handle(&services, &context(1, version), request) else { panic!("it waits") };
+        let response: FetchResponse = decode(&response, version);
+        let data = &response.responses[0].partitions[0];
+        assert_eq!(data.error_code, wrong);
+        assert_eq!(data.current_leader.leader_id.0, if version >= 16 { 1 } else { -1 }, "v{version}");
+        let hosts: Vec<_> = response.node_endpoints.iter().map(|node| (node.host.as_str(), node.port)).collect();
+        assert_eq!(hosts, if version >= 16 { vec![("broker-1", 9092)] } else { vec![] });
+    }
+}
+
 fn list(broker: &TestBroker, version: i16, partition: i32, timestamp: i64) -> (i16, i64, i64) {
     let partition = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);

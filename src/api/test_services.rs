@@ -19,7 +19,8 @@ use crate::coordinator::transaction::ControllerProducerIds;
 use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
 use crate::env::{BoxFuture, Env, ManualClock};
 use crate::metadata::{
-    BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, MetadataError, MetadataLog, supported_features,
+    BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, MetadataLog,
+    supported_features,
 };
 use crate::record::{BatchBuilder, BatchHeader, BatchProperties};
 use crate::replica::ReplicaManager;
@@ -86,7 +87,12 @@ impl TestBroker {
         let registration = BrokerRegistrationData {
             broker_id: NODE_ID,
             incarnation_id: env.random.uuid(),
-            endpoints: Vec::new(),
+            endpoints: vec![Endpoint {
+                listener: "PLAINTEXT".into(),
+                host: "broker-1".into(),
+                port: 9092,
+                security_protocol: 0,
+            }],
             features: supported_features(),
             rack: None,
             directories: logs.directories().map(|directory| directory.id()).collect(),
@@ -112,6 +118,25 @@ impl TestBroker {
             transactions,
         });
         Self { services, clock }
+    }
+
+    /// What another broker of the cluster has, which leads nothing.
+    pub(crate) fn services_of_another_broker(&self) -> Arc<Services> {
+        let services = &self.services;
+        let replicas = ReplicaManager::new(NODE_ID + 1, services.replicas.logs().clone(), services.config.clone());
+        // Not through `subscribe`: the logs are not its own.
+        replicas.image_for_tests(services.controller.image());
+        Arc::new(Services {
+            env: services.env.clone(),
+            config: services.config.clone(),
+            advertised: AdvertisedListeners::default(),
+            metrics: Arc::new(Metrics::default()),
+            controller: services.controller.clone(),
+            replicas,
+            fetch_sessions: FetchSessionCache::new(10),
+            groups: services.groups.clone(),
+            transactions: services.transactions.clone(),
+        })
     }
 
     /// Creates a topic; its id.

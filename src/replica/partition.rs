@@ -197,6 +197,12 @@ impl Partition {
         Ok(())
     }
 
+    /// As if the metadata had said so, for tests of requests that wait.
+    #[cfg(test)]
+    pub(crate) fn pretend_in_sync(&self, replicas: usize, in_sync_replicas: usize) {
+        self.make_leader(self.leader_epoch(), replicas, in_sync_replicas).expect("an epoch that is known");
+    }
+
     /// Ends leadership and tells everyone who waits (`Partition.delete`, `makeFollower`).
     pub(super) fn resign(&self) {
         self.leadership.write().is_leader = false;

@@ -77,6 +77,12 @@ impl ReplicaManager {
         self.image.load_full()
     }
 
+    /// Shows these metadata without following them.
+    #[cfg(test)]
+    pub(crate) fn image_for_tests(&self, image: Arc<MetadataImage>) {
+        self.image.store(image);
+    }
+
     /// The logs.
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.logs
