@@ -23,8 +23,21 @@ const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
 
+/// Kafka's text of INVALID_REQUEST.
+const INVALID_REQUEST: &str = "This most likely occurs because of a request being malformed by the client library or the \
+                               message was sent to an incompatible broker. See the broker logs for more details.";
+
+/// Why there is no coordinator.
+#[derive(Clone, Copy)]
+struct Refusal {
+    error: ResponseError,
+    message: &'static str,
+    /// The message by key of version 4 and later; Kafka leaves it empty where it does not fail as a whole.
+    batch_message: &'static str,
+}
+
 /// What is found for a key.
-type Found = Result<(i32, Endpoint), (ResponseError, &'static str)>;
+type Found = Result<(i32, Endpoint), Refusal>;
 
 /// Finds the coordinators, after creating their topic if need be.
 pub fn handle(
@@ -61,9 +74,9 @@ fn answer(services: &Services, context: &RequestContext, request: &FindCoordinat
             .with_node_id(BrokerId(node_id))
             .with_host(StrBytes::from_string(endpoint.host))
             .with_port(i32::from(endpoint.port)),
-        Err((error, message)) => FindCoordinatorResponse::default()
-            .with_error_code(error.code())
-            .with_error_message(Some(StrBytes::from_static_str(message)))
+        Err(refusal) => FindCoordinatorResponse::default()
+            .with_error_code(refusal.error.code())
+            .with_error_message(Some(StrBytes::from_static_str(refusal.message)))
             .with_node_id(BrokerId(-1))
             .with_port(-1),
     }
@@ -76,34 +89,35 @@ fn coordinator(key: &StrBytes, found: Found) -> Coordinator {
             .with_node_id(BrokerId(node_id))
             .with_host(StrBytes::from_string(endpoint.host))
             .with_port(i32::from(endpoint.port)),
-        Err((error, message)) => answer
-            .with_error_code(error.code())
-            .with_error_message(Some(StrBytes::from_static_str(if error == TRANSACTIONS_REFUSED {
-                message
-            } else {
-                // Kafka fills it in the old versions only.
-                ""
-            })))
+        Err(refusal) => answer
+            .with_error_code(refusal.error.code())
+            .with_error_message(Some(StrBytes::from_static_str(refusal.batch_message)))
             .with_node_id(BrokerId(-1))
             .with_port(-1),
     }
 }
 
 fn find(services: &Services, view: &ClusterView<'_>, key_type: i8, key: &str) -> Found {
+    let unavailable = Refusal {
+        error: ResponseError::CoordinatorNotAvailable,
+        message: "The coordinator is not available.",
+        batch_message: "",
+    };
     match key_type {
         GROUP => {}
-        TRANSACTION => return Err((TRANSACTIONS_REFUSED, "Transactions are not supported by this broker.")),
+        TRANSACTION => {
+            let message = "Transactions are not supported by this broker.";
+            return Err(Refusal { error: TRANSACTIONS_REFUSED, message, batch_message: message });
+        }
         SHARE => {
-            let message = "This most likely occurs because of a request being malformed by the client library or the \
-                           message was sent to an incompatible broker. See the broker logs for more details.";
-            return Err((ResponseError::InvalidRequest, message));
+            let error = ResponseError::InvalidRequest;
+            return Err(Refusal { error, message: INVALID_REQUEST, batch_message: "" });
         }
         _ => {
-            let message = "The server experienced an unexpected error when processing the request.";
-            return Err((ResponseError::UnknownServerError, message));
+            let error = ResponseError::InvalidRequest;
+            return Err(Refusal { error, message: INVALID_REQUEST, batch_message: INVALID_REQUEST });
         }
     }
-    let unavailable = (ResponseError::CoordinatorNotAvailable, "The coordinator is not available.");
     let partition = services.groups.partition_for(key);
     let registration = view.image.topics.partition(GROUP_METADATA_TOPIC_NAME, partition).ok_or(unavailable)?;
     let broker = view.image.cluster.broker(registration.leader).filter(|broker| !broker.fenced).ok_or(unavailable)?;

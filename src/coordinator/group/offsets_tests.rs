@@ -59,7 +59,7 @@ fn a_commit_without_membership_makes_a_simple_group() {
     assert_eq!(harness.committed("t"), 7);
     let listed = harness.shard.list_groups(&[], &[]);
     assert_eq!((listed[0].protocol_type.as_str(), listed[0].group_state.as_str()), ("", "Empty"));
-    assert_eq!(listed[0].group_type.as_str(), "Classic");
+    assert_eq!(listed[0].group_type.as_str(), "classic");
 }
 
 #[test]

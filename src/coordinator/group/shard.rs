@@ -205,7 +205,7 @@ impl GroupShard {
                     .with_group_id(GroupId(str_bytes(group_id)))
                     .with_protocol_type(group.protocol_type().map(|name| str_bytes(name)).unwrap_or_default())
                     .with_group_state(str_bytes(group.state().name()))
-                    .with_group_type(str_bytes("Classic"))
+                    .with_group_type(str_bytes("classic"))
             })
             .collect()
     }
