@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest};
+use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 
 use super::*;
 use crate::api::registry::{API_VERSIONS_KEY, APIS};
@@ -138,4 +138,30 @@ fn a_stopped_broker_leaves_nothing_running() {
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     assert!(weak.upgrade().is_none(), "somebody keeps the logs");
+}
+
+#[tokio::test]
+async fn clients_are_told_the_address_that_they_reached_or_the_advertised_one() {
+    async fn told(broker: &Broker) -> (String, i32) {
+        let response = connect(broker).await.call(9, &MetadataRequest::default()).await.expect("an answer");
+        let node = response.brokers.first().expect("a broker");
+        assert_eq!((response.brokers.len(), node.node_id), (1, response.controller_id));
+        (node.host.to_string(), node.port)
+    }
+    let broker = start(None, &[]).await;
+    assert_eq!(told(&broker).await, ("127.0.0.1".to_owned(), i32::from(broker.address().port())));
+    broker.shutdown().await.expect("stopped");
+
+    let advertised = "advertised.listeners=PLAINTEXT://broker.example:29092";
+    let broker = Broker::start(options(None, &[], &[advertised])).await.expect("started");
+    assert_eq!(told(&broker).await, ("broker.example".to_owned(), 29092));
+    broker.shutdown().await.expect("stopped");
+
+    // Everywhere, both families: each client gets what it can use.
+    let broker = Broker::start(options(None, &[], &["listeners=PLAINTEXT://:0"])).await.expect("started");
+    let port = broker.address().port();
+    let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("connected");
+    let response = client.call(9, &MetadataRequest::default()).await.expect("an answer");
+    assert_eq!(response.brokers[0].host.as_str(), "127.0.0.1");
+    broker.shutdown().await.expect("stopped");
 }

@@ -26,8 +26,10 @@ const FIRST_READ_SIZE: usize = 16 * 1024;
 const UNCOUNTED_FRAME_SIZE: usize = FIRST_READ_SIZE;
 /// Most that one later read takes.
 const READ_SIZE: usize = 1024 * 1024;
-/// Buffers up to this size are allocated at once: what is not written is not resident.
-const FIRST_ALLOCATION: usize = 1024 * 1024;
+/// First allocation for a longer frame.
+const FIRST_ALLOCATION: usize = 64 * 1024;
+/// Up to here a buffer grows to four times what has come, then to twice.
+const FAST_GROWTH_SIZE: usize = 1024 * 1024;
 /// Whether the peer has told who it is: nobody has to yet.
 const AUTHENTICATED: bool = true;
 
@@ -194,9 +196,8 @@ impl FrameReader {
         let Some(frame) = &self.frame else { return Poll::Ready(Ok(None)) };
         let count = self.surplus.len().min(frame.announced - frame.bytes.len());
         if count > 0 {
-            ready!(self.poll_charge(context, count))?;
+            ready!(self.poll_room(context, count))?;
             let Some(frame) = &mut self.frame else { return Poll::Ready(Ok(None)) };
-            frame.grow(count);
             frame.bytes.put_slice(&self.surplus[..count]);
             self.surplus.advance(count);
             frame.check_key(&self.limits)?;
@@ -207,8 +208,7 @@ impl FrameReader {
     fn begin_frame(&mut self) -> Result<(), ReadError> {
         let length = self.limits.lengths.length(self.length, AUTHENTICATED)?;
         let lease = (length > UNCOUNTED_FRAME_SIZE).then(|| self.memory.lease(length, self.clock.monotonic()));
-        let bytes = BytesMut::with_capacity(length.min(FIRST_ALLOCATION));
-        self.frame = Some(PartialFrame { announced: length, bytes, lease, key_checked: false });
+        self.frame = Some(PartialFrame { announced: length, bytes: BytesMut::new(), lease, key_checked: false });
         Ok(())
     }
 
@@ -239,13 +239,10 @@ impl FrameReader {
 
     /// Reads the rest of a frame into its own buffer.
     fn poll_rest(&mut self, context: &mut Context<'_>, transport: &mut Transport) -> Poll<Result<usize, ReadError>> {
-        let Some(frame) = &self.frame else { return Poll::Ready(Ok(0)) };
-        let received = frame.bytes.len();
-        // At most as much again as has come: what is charged and touched follows what was sent.
-        let window = (frame.announced - received).min(received.clamp(FIRST_READ_SIZE, READ_SIZE));
-        ready!(self.poll_charge(context, window))?;
+        ready!(self.poll_room(context, 1))?;
         let Some(frame) = &mut self.frame else { return Poll::Ready(Ok(0)) };
-        frame.grow(window);
+        let (capacity, received) = (frame.bytes.capacity(), frame.bytes.len());
+        let window = READ_SIZE.min(capacity - received).min(frame.announced - received);
         let mut target = (&mut frame.bytes).limit(window);
         let Poll::Ready(read) = pin!(transport.read_buf(&mut target)).poll(context)? else {
             self.waiting(context)?;
@@ -258,14 +255,30 @@ impl FrameReader {
         Poll::Ready(Ok(read))
     }
 
-    /// Charges for `more` bytes than there are.
-    fn poll_charge(&mut self, context: &Context<'_>, more: usize) -> Poll<Result<(), ReadError>> {
-        let Some(PartialFrame { announced, bytes, lease: Some(lease), .. }) = &mut self.frame else {
-            return Poll::Ready(Ok(()));
-        };
+    /// Makes room for `more` bytes, and charges for it before there is any. The buffer grows with what has come: fast
+    /// at first, since most frames are short and come at once.
+    fn poll_room(&mut self, context: &Context<'_>, more: usize) -> Poll<Result<(), ReadError>> {
+        let Some(PartialFrame { announced, bytes, lease, .. }) = &mut self.frame else { return Poll::Ready(Ok(())) };
         let (announced, received) = (*announced, bytes.len());
-        let now = self.clock.monotonic();
-        let charged = lease.poll_charge(context, received + more, now);
+        if bytes.capacity() >= received + more {
+            return Poll::Ready(Ok(()));
+        }
+        let factor = if received < FAST_GROWTH_SIZE { 4 } else { 2 };
+        let room = (received + more).max(received * factor).max(FIRST_ALLOCATION).min(announced);
+        if let Some(lease) = lease {
+            let now = self.clock.monotonic();
+            let charged = lease.poll_charge(context, room, now);
+            ready!(self.note_charge(charged, now))?;
+        }
+        if let Some(frame) = &mut self.frame {
+            frame.bytes.reserve(room - received);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Times the wait for memory.
+    fn note_charge(&mut self, charged: Poll<Result<(), Evicted>>, now: Duration) -> Poll<Result<(), ReadError>> {
+        let announced = self.frame.as_ref().map_or(0, |frame| frame.announced);
         match (&charged, self.without_memory) {
             (Poll::Pending, None) => self.without_memory = Some(now),
             (Poll::Pending, Some(since)) if now.saturating_sub(since) >= MAX_WAIT => {
@@ -277,7 +290,7 @@ impl FrameReader {
             }
             _ => {}
         }
-        charged.map_err(|Evicted| ReadError::Stalled { announced, received })
+        charged.map_err(|Evicted| ReadError::Stalled { announced, received: self.received() })
     }
 
     /// Nothing to read: the memory may ask this frame to give way.
@@ -292,14 +305,6 @@ impl FrameReader {
 }
 
 impl PartialFrame {
-    /// Makes room for `more` bytes: twice what there was, never more than the frame.
-    fn grow(&mut self, more: usize) {
-        let (capacity, received) = (self.bytes.capacity(), self.bytes.len());
-        if capacity - received < more {
-            self.bytes.reserve((capacity * 2).min(self.announced) - received);
-        }
-    }
-
     /// Refuses a length that only Produce may have, as soon as the API is known.
     fn check_key(&mut self, limits: &FrameLimits) -> Result<(), ReadError> {
         if self.key_checked {
