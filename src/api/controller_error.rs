@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::error_mapping::ToErrorCode;
 use crate::metadata::{ApiError, MetadataError};
 
-/// The error for everything that the request named. It has no message: what is wrong with the disk is the operator's
-/// business.
+/// The error for everything that the request named.
 pub fn api_error(error: &MetadataError) -> ApiError {
-    ApiError::bare(error.response_error())
+    match error {
+        MetadataError::TooLarge => ApiError::new(error.response_error(), error.to_string()),
+        // What is wrong with the disk is the operator's business.
+        _ => ApiError::bare(error.response_error()),
+    }
 }
 
 /// `timeout.ms` of a request: how long it may wait for its turn. As in Kafka, a request without time is not run.

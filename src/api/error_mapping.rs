@@ -58,6 +58,7 @@ impl ToErrorCode for MetadataError {
         match self {
             Self::TimedOut | Self::Busy => ResponseError::RequestTimedOut,
             Self::Disk { .. } | Self::Log(_) | Self::Corrupt { .. } | Self::Offline => ResponseError::KafkaStorageError,
+            Self::TooLarge => ResponseError::PolicyViolation,
             Self::Unencodable(_) => ResponseError::UnknownServerError,
         }
     }

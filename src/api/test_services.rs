@@ -51,6 +51,10 @@ impl MetadataLog for MemoryMetadataLog {
         Ok(())
     }
 
+    fn flush(&mut self) -> Result<(), MetadataError> {
+        Ok(())
+    }
+
     fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
         let batches = self.batches.iter().filter(|(header, _)| header.last_offset() >= offset);
         batches.into_iter().try_for_each(|(header, batch)| visit(header, batch))

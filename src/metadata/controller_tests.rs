@@ -55,6 +55,10 @@ impl MetadataLog for SharedLog {
         Ok(())
     }
 
+    fn flush(&mut self) -> Result<(), MetadataError> {
+        Ok(())
+    }
+
     fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
         for batch in self.batches.lock().iter() {
             let header = BatchHeader::parse(batch).expect("a batch");
@@ -679,4 +683,50 @@ fn batches_are_whole_or_not_there() {
     let controller = cluster.open().expect("opens");
     assert!(controller.image().topics.topic("a").is_none());
     assert_eq!(controller.image().provenance.last_contained_offset, before);
+}
+
+#[test]
+fn a_command_of_too_many_records_is_refused_and_the_next_one_runs() {
+    let cluster = Cluster::new();
+    let controller = cluster.start();
+    let topics = (0..4000).map(|number| with_config(new_topic(&format!("t{number}"), 1, 1), "retention.ms", Some("1")));
+    let outcome = controller.create_topics(&create(topics.collect()));
+    assert!(matches!(outcome, Err(MetadataError::TooLarge)), "{outcome:?}");
+    assert!(controller.image().topics.by_name().is_empty());
+    assert_eq!(super::controller_tests::outcome(&controller, new_topic("a", 1, 1)).0, 0);
+}
+
+#[test]
+fn a_command_of_too_many_bytes_is_refused_and_the_next_one_runs() {
+    let cluster = Cluster::new();
+    let controller = cluster.start();
+    controller.create_topics(&create(vec![new_topic("a", 1, 1)])).expect("durable");
+    let long = vec!["1:1"; 8000].join(",");
+    let mut resources = Vec::new();
+    for number in 0..300 {
+        let topic = format!("long-{number}");
+        controller.create_topics(&create(vec![new_topic(&topic, 1, 1)])).expect("durable");
+        let change = alter(2, &topic, &[("leader.replication.throttled.replicas", 0, Some(&long))]);
+        resources.extend(change.resources);
+    }
+    let request = IncrementalAlterConfigsRequest::default().with_resources(resources);
+    let outcome = controller.incremental_alter_configs(&request);
+    assert!(matches!(outcome, Err(MetadataError::TooLarge)), "{outcome:?}");
+    assert_eq!(alter_outcome(&controller, &alter(2, "a", &[("retention.ms", 0, Some("5"))])), (0, None));
+}
+
+#[test]
+fn a_start_with_more_partitions_than_one_batch_takes_several() {
+    let cluster = Cluster::new();
+    let controller = cluster.start();
+    for topic in ["a", "b"] {
+        assert_eq!(outcome(&controller, new_topic(topic, 9_000, 1)).0, 0);
+    }
+    drop(controller);
+    let batches = cluster.log.batches.lock().len();
+    let controller = cluster.start();
+    // The control batch, the registration, two batches of leader changes.
+    assert_eq!(cluster.log.batches.lock().len(), batches + 4);
+    let image = controller.image();
+    assert!(image.topics.by_name().values().flat_map(|topic| &topic.partitions).all(|part| part.leader_epoch == 1));
 }

@@ -1,6 +1,6 @@
 //! What one command or one start changed (`org.apache.kafka.image.MetadataDelta`): the image before, and what differs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::image::{
@@ -17,6 +17,8 @@ pub struct MetadataDelta {
     pub(super) brokers: BTreeMap<i32, Option<Arc<BrokerRegistration>>>,
     pub(super) topics: BTreeMap<Uuid, TopicDelta>,
     pub(super) deleted_topics: BTreeMap<Uuid, Arc<TopicImage>>,
+    /// The names of the new topics among `topics`.
+    pub(super) created_names: HashSet<Arc<str>>,
     pub(super) configs: Option<ConfigurationsImage>,
     pub(super) changed_configs: BTreeSet<ConfigResource>,
     pub(super) producer_ids: Option<ProducerIdsImage>,
@@ -80,6 +82,7 @@ impl MetadataDelta {
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
             deleted_topics: BTreeMap::new(),
+            created_names: HashSet::new(),
             configs: None,
             changed_configs: BTreeSet::new(),
             producer_ids: None,

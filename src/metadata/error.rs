@@ -32,6 +32,9 @@ pub enum MetadataError {
     /// A record does not fit its schema: a defect of ours.
     #[error("a metadata record cannot be encoded: {0}")]
     Unencodable(String),
+    /// The command would write more records or bytes than one batch may have; nothing was written.
+    #[error("Unable to perform excessively large batch operation.")]
+    TooLarge,
     /// An earlier write failed: what is on disk is unknown, so nothing more is written.
     #[error("the metadata log is offline after a failed write")]
     Offline,

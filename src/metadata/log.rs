@@ -12,9 +12,11 @@ pub trait MetadataLog: Send {
     fn start_offset(&self) -> i64;
     /// The offset that the next record gets.
     fn end_offset(&self) -> i64;
-    /// Appends one batch whose base offset is `end_offset`, and makes it durable before it returns. After an error
-    /// nobody knows what is on disk: the caller writes nothing more.
+    /// Appends one batch whose base offset is `end_offset`. After an error nobody knows what is on disk: the caller
+    /// writes nothing more.
     fn append(&mut self, batch: Bytes, leader_epoch: i32) -> Result<(), MetadataError>;
+    /// Makes everything appended durable before it returns; errors as for `append`.
+    fn flush(&mut self) -> Result<(), MetadataError>;
     /// Shows every batch that ends at or after `offset`, in order.
     fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError>;
     /// Allows everything before `offset` to be deleted.

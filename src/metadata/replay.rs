@@ -141,13 +141,14 @@ impl MetadataDelta {
             return Err(format!("the topic {} is created twice", record.name));
         }
         let topic = TopicImage { name: record.name.as_str().into(), id: record.topic_id, partitions: Vec::new() };
+        self.created_names.insert(topic.name.clone());
         self.topics.insert(record.topic_id, TopicDelta { topic, created: true, changed: BTreeSet::new() });
         Ok(())
     }
 
     fn has_topic_named(&self, name: &str) -> bool {
         self.image.topics.topic(name).is_some_and(|topic| !self.deleted_topics.contains_key(&topic.id))
-            || self.topics.values().any(|delta| delta.created && &*delta.topic.name == name)
+            || self.created_names.contains(name)
     }
 
     /// The topic as changed so far.
@@ -216,7 +217,9 @@ impl MetadataDelta {
 
     fn replay_remove_topic(&mut self, id: Uuid) -> Result<(), String> {
         let name = self.topic(id)?.topic.name.clone();
-        self.topics.remove(&id);
+        if self.topics.remove(&id).is_some_and(|delta| delta.created) {
+            self.created_names.remove(&name);
+        }
         if let Some(topic) = self.image.topics.topic_by_id(id) {
             self.deleted_topics.insert(id, topic.clone());
         }

@@ -1,4 +1,4 @@
-//! The metadata log of one node: a log like any partition's, in the first log directory, flushed with every append.
+//! The metadata log of one node: a log like any partition's, in the first log directory.
 
 use std::sync::Arc;
 
@@ -53,9 +53,13 @@ impl MetadataLog for StorageMetadataLog {
 
     fn append(&mut self, batch: Bytes, leader_epoch: i32) -> Result<(), MetadataError> {
         let now = self.clock.wall_millis();
-        let info = self.log.append_records(batch, leader_epoch, AppendOrigin::Coordinator, now).map_err(failed)?;
+        self.log.append_records(batch, leader_epoch, AppendOrigin::Coordinator, now).map_err(failed)?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), MetadataError> {
         self.log.flush().map_err(failed)?;
-        self.log.update_high_watermark(info.log_end_offset);
+        self.log.update_high_watermark(self.log.log_end_offset());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Dynamic configurations (`ConfigurationControlManager`, and the broker's part of it, `ConfigAdminManager`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResult;
@@ -135,11 +135,14 @@ fn alter(
     decide: impl Fn(&Resource<'_>) -> Outcome,
 ) -> (Vec<Option<ApiError>>, Vec<MetadataRecord>) {
     let mut records = Vec::new();
+    let mut counts: HashMap<(i8, &str), usize> = HashMap::new();
+    for resource in resources {
+        *counts.entry((resource.kind, resource.name)).or_default() += 1;
+    }
     let outcomes = resources
         .iter()
         .map(|resource| {
-            let same = |other: &&Resource<'_>| other.kind == resource.kind && other.name == resource.name;
-            if resources.iter().filter(same).count() > 1 {
+            if counts.get(&(resource.kind, resource.name)).is_some_and(|count| *count > 1) {
                 return Some(invalid_request("Each resource must appear at most once."));
             }
             match decide(resource) {

@@ -42,12 +42,16 @@ use super::error::MetadataError;
 use super::image::MetadataImage;
 use super::log::MetadataLog;
 use super::publisher::MetadataPublisher;
+use super::records::MetadataRecord;
 use crate::config::BrokerConfig;
 use crate::env::{BoxFuture, Env};
 use crate::types::is_internal_topic;
 use command_queue::CommandQueue;
 use control::{ControlContext, ControlResult};
-use state::State;
+use state::{Durability, State};
+
+/// The most records of one batch, and so of one command of a client (`MAX_RECORDS_PER_USER_OP`).
+const MAX_RECORDS_PER_BATCH: usize = 10_000;
 
 /// How the controller is opened.
 #[derive(Clone, Debug)]
@@ -100,7 +104,8 @@ impl Controller {
         let mut state = self.state.lock();
         state.append_leader_change(self.env.clock.wall_millis(), self.node_id)?;
         if self.image.load().features.finalized().is_empty() {
-            self.commit(&mut state, feature_control::bootstrap_records(&self.config))?;
+            let records = feature_control::bootstrap_records(&self.config);
+            self.commit(&mut state, &records, Durability::WithNext)?;
         }
         Ok(())
     }
@@ -116,24 +121,34 @@ impl Controller {
         state.subscribe(publisher, &self.image.load_full());
     }
 
+    fn context<'a>(&'a self, image: &'a MetadataImage) -> ControlContext<'a> {
+        ControlContext { image, random: &*self.env.random, config: &self.config, node_id: self.node_id }
+    }
+
     /// Runs `decide` alone, and what it decided.
     fn run<R>(&self, decide: impl FnOnce(&ControlContext<'_>, i64) -> ControlResult<R>) -> Result<R, MetadataError> {
         let mut state = self.state.lock();
         let image = self.image.load_full();
-        let context =
-            ControlContext { image: &image, random: &*self.env.random, config: &self.config, node_id: self.node_id };
-        let ControlResult { response, records } = decide(&context, state.end_offset());
+        let ControlResult { response, records } = decide(&self.context(&image), state.end_offset());
+        if records.len() > MAX_RECORDS_PER_BATCH {
+            return Err(MetadataError::TooLarge);
+        }
         if !records.is_empty() {
-            self.commit(&mut state, records)?;
+            self.commit(&mut state, &records, Durability::Flushed)?;
         }
         Ok(response)
     }
 
     /// Appends, replays, publishes. The image is visible to requests only after every publisher has it, so that nobody
     /// is sent to a leader that does not serve yet.
-    fn commit(&self, state: &mut State, records: Vec<super::records::MetadataRecord>) -> Result<(), MetadataError> {
+    fn commit(
+        &self,
+        state: &mut State,
+        records: &[MetadataRecord],
+        durability: Durability,
+    ) -> Result<(), MetadataError> {
         let image = self.image.load_full();
-        let next = state.commit(&image, &records, self.env.clock.wall_millis())?;
+        let next = state.commit(&image, records, self.env.clock.wall_millis(), durability)?;
         self.image.store(next.clone());
         state.snapshot_if_due(&next, self.env.clock.wall_millis());
         Ok(())
@@ -158,17 +173,40 @@ impl Controller {
         })
     }
 
-    /// Registers this process as a broker; its epoch, which rises with every registration.
+    /// Registers this process as a broker, fenced; its epoch, which rises with every registration. The registration is
+    /// durable when the broker is unfenced; until then it is seen by nobody.
     pub fn register_broker(
         &self,
         registration: &BrokerRegistrationData,
     ) -> Result<Result<i64, ApiError>, MetadataError> {
-        self.run(|context, next_offset| cluster_control::register_broker(context, registration, next_offset))
+        self.run_in_parts(Durability::WithNext, |context, next_offset| {
+            cluster_control::register_broker(context, registration, next_offset)
+        })
     }
 
     /// Lets a registered broker lead its partitions and be seen by clients.
     pub fn unfence_broker(&self, broker_id: i32, broker_epoch: i64) -> Result<Result<(), ApiError>, MetadataError> {
-        self.run(|context, _| cluster_control::unfence_broker(context, broker_id, broker_epoch))
+        self.run_in_parts(Durability::Flushed, |context, _| {
+            cluster_control::unfence_broker(context, broker_id, broker_epoch)
+        })
+    }
+
+    /// As [`Self::run`], for commands of the broker itself: however many records there are, they become as many batches
+    /// as needed.
+    fn run_in_parts<R>(
+        &self,
+        durability: Durability,
+        decide: impl FnOnce(&ControlContext<'_>, i64) -> ControlResult<R>,
+    ) -> Result<R, MetadataError> {
+        let mut state = self.state.lock();
+        let image = self.image.load_full();
+        let ControlResult { response, records } = decide(&self.context(&image), state.end_offset());
+        let mut parts = records.chunks(MAX_RECORDS_PER_BATCH).peekable();
+        while let Some(part) = parts.next() {
+            let durability = if parts.peek().is_some() { Durability::WithNext } else { durability };
+            self.commit(&mut state, part, durability)?;
+        }
+        Ok(response)
     }
 
     /// CreateTopics.

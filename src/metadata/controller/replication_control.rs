@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use indexmap::{IndexMap, IndexSet};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
@@ -98,10 +99,10 @@ impl Deletion<'_> {
         for id in &duplicate_ids {
             self.invalid(None, *id, "Duplicate topic id.");
         }
-        let mut chosen: Vec<(Uuid, Option<TopicName>)> = Vec::new();
+        let mut chosen: IndexMap<Uuid, Option<TopicName>> = IndexMap::new();
         for id in ids {
             if self.image.topics.topic_by_id(id).is_some() {
-                chosen.push((id, None));
+                chosen.insert(id, None);
             } else {
                 let error = ApiError::new(ResponseError::UnknownTopicId, "This server does not host this topic ID.");
                 self.answer(None, id, Some(&error));
@@ -115,12 +116,12 @@ impl Deletion<'_> {
                 continue;
             };
             let id = topic.id;
-            if duplicate_ids.contains(&id) || chosen.iter().any(|(chosen, _)| *chosen == id) {
-                chosen.retain(|(chosen, _)| *chosen != id);
-                duplicate_ids.push(id);
+            if duplicate_ids.contains(&id) || chosen.contains_key(&id) {
+                chosen.shift_remove(&id);
+                duplicate_ids.insert(id);
                 self.invalid(Some(name), id, "The provided topic name maps to an ID that was already supplied.");
             } else {
-                chosen.push((id, Some(name)));
+                chosen.insert(id, Some(name));
             }
         }
         let found = |(id, name): (Uuid, Option<TopicName>)| Some((&**self.image.topics.topic_by_id(id)?, name));
@@ -129,12 +130,12 @@ impl Deletion<'_> {
 }
 
 /// The values that are there once, in order, and those that are there more often, each once.
-fn split_duplicates<T: Clone + Eq + std::hash::Hash>(values: Vec<T>) -> (Vec<T>, Vec<T>) {
+fn split_duplicates<T: Clone + Eq + std::hash::Hash>(values: Vec<T>) -> (Vec<T>, IndexSet<T>) {
     let mut seen = HashSet::new();
-    let mut duplicates = Vec::new();
+    let mut duplicates = IndexSet::new();
     for value in &values {
-        if !seen.insert(value.clone()) && !duplicates.contains(value) {
-            duplicates.push(value.clone());
+        if !seen.insert(value.clone()) {
+            duplicates.insert(value.clone());
         }
     }
     (values.into_iter().filter(|value| !duplicates.contains(value)).collect(), duplicates)

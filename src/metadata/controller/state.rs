@@ -17,6 +17,18 @@ use super::ControllerOptions;
 use crate::env::{Disk, Env};
 use crate::record::leader_change_batch;
 
+/// The most bytes of one batch of records (`KafkaRaftClient.MAX_BATCH_SIZE_BYTES`).
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Whether a change must be durable before the command goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It is: someone is told of it.
+    Flushed,
+    /// It becomes durable with the next change that is flushed, before anyone hears of either.
+    WithNext,
+}
+
 pub(super) struct State {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
@@ -123,16 +135,20 @@ impl State {
     pub(super) fn append_leader_change(&mut self, now: i64, node_id: i32) -> Result<(), MetadataError> {
         let voters = [node_id];
         let batch = leader_change_batch(self.log.end_offset(), self.leader_epoch, now, node_id, &voters, &voters);
-        self.append(batch)
+        self.append(batch, Durability::WithNext)
     }
 
-    fn append(&mut self, batch: bytes::Bytes) -> Result<(), MetadataError> {
+    fn append(&mut self, batch: bytes::Bytes, durability: Durability) -> Result<(), MetadataError> {
         if !self.is_consistent {
             return Err(MetadataError::Offline);
         }
         self.is_consistent = false;
         let length = batch.len() as u64;
-        if let Err(error) = self.log.append(batch, self.leader_epoch) {
+        let mut outcome = self.log.append(batch, self.leader_epoch);
+        if outcome.is_ok() && durability == Durability::Flushed {
+            outcome = self.log.flush();
+        }
+        if let Err(error) = outcome {
             error!("The metadata log failed, no further change is possible: {error}");
             return Err(error);
         }
@@ -147,9 +163,13 @@ impl State {
         image: &Arc<MetadataImage>,
         records: &[MetadataRecord],
         now: i64,
+        durability: Durability,
     ) -> Result<Arc<MetadataImage>, MetadataError> {
         let base_offset = self.log.end_offset();
         let batch = encode_batch(records, base_offset, self.leader_epoch, now)?;
+        if batch.len() > MAX_BATCH_BYTES {
+            return Err(MetadataError::TooLarge);
+        }
         // Replaying before writing: what cannot be replayed must not get into the log, where no start would get past it.
         let mut delta = MetadataDelta::new(image.clone());
         for record in records {
@@ -160,7 +180,7 @@ impl State {
             last_contained_epoch: self.leader_epoch,
             last_contained_timestamp: now,
         }));
-        self.append(batch)?;
+        self.append(batch, durability)?;
         self.is_consistent = false;
         for publisher in &self.publishers {
             publisher.on_metadata_update(&delta, &next);

@@ -1,7 +1,8 @@
 //! CreateTopics and CreatePartitions (`ReplicationControlManager.createTopics`, `createPartitions`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use indexmap::IndexSet;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
@@ -13,9 +14,9 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::api_error::ApiError;
-use super::super::image::{BrokerIds, ClusterImage, ConfigResource, PartitionRegistration};
+use super::super::image::{BrokerIds, ClusterImage, ConfigResource, PartitionRegistration, TopicsImage};
 use super::super::records::{self, MetadataRecord};
-use super::super::topic_name::{collides, has_collision_characters, validate_topic_name};
+use super::super::topic_name::{has_collision_characters, unify_collision_characters, validate_topic_name};
 use super::configuration_schema::validate_topic;
 use super::control::{ControlContext, ControlResult};
 use super::placement::{has_uncordoned_directory, place};
@@ -41,8 +42,9 @@ pub fn create_topics(
     }
     let mut records = Vec::new();
     let mut response = CreateTopicsResponse::default();
+    let collisions = Collisions::new(&context.image.topics, &wanted);
     for topic in wanted {
-        let result = match create_topic(context, topic) {
+        let result = match create_topic(context, topic, &collisions) {
             Ok((result, topic_records)) => {
                 records.extend(topic_records);
                 result
@@ -71,16 +73,16 @@ pub fn create_topics_failure(request: &CreateTopicsRequest, error: &ApiError) ->
 /// The names of a request, apart by whether they are there once.
 struct NamesOfRequest<'a> {
     singles: HashSet<&'a str>,
-    duplicates: Vec<&'a str>,
+    duplicates: IndexSet<&'a str>,
 }
 
 impl<'a> NamesOfRequest<'a> {
     fn new(names: impl Iterator<Item = &'a str>) -> Self {
         let mut singles = HashSet::new();
-        let mut duplicates = Vec::new();
+        let mut duplicates = IndexSet::new();
         for name in names {
-            if !singles.insert(name) && !duplicates.contains(&name) {
-                duplicates.push(name);
+            if !singles.insert(name) {
+                duplicates.insert(name);
             }
         }
         for name in &duplicates {
@@ -120,9 +122,10 @@ fn failed(name: &str, error: &ApiError) -> CreatableTopicResult {
 fn create_topic(
     context: &ControlContext<'_>,
     topic: &CreatableTopic,
+    collisions: &Collisions<'_>,
 ) -> Result<(CreatableTopicResult, Vec<MetadataRecord>), ApiError> {
     let name = topic.name.as_str();
-    check_new_name(context, name)?;
+    check_new_name(context, name, collisions)?;
     let overrides = overrides_of(topic)?;
     validate_topic(context.config, &overrides)?;
     let partitions = if topic.assignments.is_empty() {
@@ -148,16 +151,34 @@ fn create_topic(
     Ok((result, records))
 }
 
-fn check_new_name(context: &ControlContext<'_>, name: &str) -> Result<(), ApiError> {
-    let topics = &context.image.topics;
-    if topics.topic(name).is_some() {
+/// The existing topics whose names metrics confuse with others: they do not tell '.' from '_'.
+struct Collisions<'a> {
+    by_unified_name: HashMap<String, &'a str>,
+}
+
+impl<'a> Collisions<'a> {
+    /// Looks through the existing topics only when a new one needs it.
+    fn new(topics: &'a TopicsImage, wanted: &[&CreatableTopic]) -> Self {
+        let mut by_unified_name = HashMap::new();
+        if wanted.iter().any(|topic| has_collision_characters(&topic.name)) {
+            for name in topics.by_name().keys().filter(|name| has_collision_characters(name)) {
+                by_unified_name.entry(unify_collision_characters(name)).or_insert(&**name);
+            }
+        }
+        Self { by_unified_name }
+    }
+
+    fn existing(&self, name: &str) -> Option<&'a str> {
+        self.by_unified_name.get(&unify_collision_characters(name)).copied()
+    }
+}
+
+fn check_new_name(context: &ControlContext<'_>, name: &str, collisions: &Collisions<'_>) -> Result<(), ApiError> {
+    if context.image.topics.topic(name).is_some() {
         let message = format!("Topic '{name}' already exists.");
         return Err(ApiError::new(ResponseError::TopicAlreadyExists, message));
     }
-    // Metric names do not tell '.' from '_'.
-    if has_collision_characters(name)
-        && let Some(existing) = topics.by_name().keys().find(|existing| collides(existing, name))
-    {
+    if let Some(existing) = collisions.existing(name) {
         let message = format!("Topic '{name}' collides with existing topic: {existing}");
         return Err(ApiError::new(ResponseError::InvalidTopicException, message));
     }
