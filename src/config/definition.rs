@@ -310,3 +310,31 @@ fn are_throttled_replicas(items: &[String]) -> bool {
             .iter()
             .all(|item| item.split_once(':').is_some_and(|(left, right)| is_number(left) && is_number(right)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::table::{BROKER_CONFIGS, TOPIC_CONFIGS};
+    use super::*;
+
+    #[test]
+    fn doubles_are_printed_as_by_java() {
+        let cases = [(0.5, "0.5"), (0.0, "0.0"), (1.0, "1.0"), (f64::MAX, "1.7976931348623157E308"), (1e-5, "1.0E-5")];
+        for (value, expected) in cases {
+            assert_eq!(java_double(value), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_reads_the_same_again(text in "[-+]?[0-9]{1,20}|[ -~]{0,24}|(compact|delete|,| |true|zstd|1:2|\\*){0,5}") {
+            for definition in BROKER_CONFIGS.iter().chain(TOPIC_CONFIGS) {
+                if let Ok(value) = definition.parse(&text) {
+                    let printed = value.text().expect("a value");
+                    prop_assert_eq!(definition.parse(&printed), Ok(value), "{} {:?}", definition.name, text);
+                }
+            }
+        }
+    }
+}
