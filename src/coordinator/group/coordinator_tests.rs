@@ -165,13 +165,16 @@ fn while_loading_requests_are_told_so_and_heartbeats_are_fine() {
     let coordinator = GroupCoordinator::new(env, config);
     let world = World { clock: ManualClock::new(0), coordinator, log: Arc::default() };
     world.coordinator.on_elected(0, 0, world.log.clone());
+    let id_required = E::MemberIdRequired.code();
+    assert_eq!(now(world.join("")).error_code, id_required, "an empty log is loaded at once");
+    world.coordinator.on_elected(0, 1, world.log.clone());
     let loading = E::CoordinatorLoadInProgress.code();
     assert_eq!(now(world.join("")).error_code, loading);
     assert_eq!(world.heartbeat("m"), 0);
     assert_eq!(now(world.coordinator.list_groups(ListGroupsRequest::default())).error_code, loading);
     let work = held.0.lock().pop().expect("the load");
     work();
-    assert_eq!(now(world.join("")).error_code, E::MemberIdRequired.code());
+    assert_eq!(now(world.join("")).error_code, id_required);
 }
 
 #[test]

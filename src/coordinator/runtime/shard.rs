@@ -88,7 +88,8 @@ pub struct Shard<S: StateMachine> {
 }
 
 impl<S: StateMachine> Shard<S> {
-    /// Starts to load the shard in the background, and its timers. `empty` makes the state before the first record.
+    /// Starts to load the shard, in the background if there is anything to load, and its timers. `empty` makes the state
+    /// before the first record.
     pub fn start(
         env: Env,
         partition: TopicPartition,
@@ -107,7 +108,12 @@ impl<S: StateMachine> Shard<S> {
         });
         let task = run_timers(Arc::downgrade(&shard), shard.env.clone(), shard.timer_moved.clone());
         shard.env.spawn.spawn("coordinator-timers", Box::pin(task));
-        shard.load_in_background();
+        if shard.log.end_offset() == shard.log.start_offset() {
+            // Nothing to read: clients that have just had the topic made need not be told to wait.
+            shard.load();
+        } else {
+            shard.load_in_background();
+        }
         shard
     }
 
