@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     if let Err(error) = run() {
         // One message that says what to do, without the machinery around it.
-        eprintln!("ottla: {error:#}");
+        eprintln!("ottla: {}", message(&error));
         std::process::exit(1);
     }
 }
@@ -34,4 +34,29 @@ fn run() -> anyhow::Result<()> {
     }
     ottla::broker::run(options)?;
     Ok(())
+}
+
+/// The chain of causes; a cause that the text before it tells already is left out.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("denied").context("cannot listen: denied").context("cannot start");
+        assert_eq!(message(&error), "cannot start: cannot listen: denied");
+        assert_eq!(message(&anyhow::anyhow!("one").context("two")), "two: one");
+    }
 }
