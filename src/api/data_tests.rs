@@ -218,6 +218,17 @@ async fn a_fetch_waits_for_the_append_and_no_longer_than_it_said() {
     assert_eq!(broker.services.replicas.delayed_fetches().waiting(), 0);
 }
 
+#[test]
+fn a_fetch_at_the_end_of_a_segment_does_not_wait_for_more_than_the_segment_has() {
+    let broker = TestBroker::new();
+    let id = broker.create_topic("t", 1, &[("segment.bytes", "1048576")]);
+    let large = "x".repeat(600_000);
+    append(&broker, 0, &[&large]);
+    append(&broker, 0, &[&large]);
+    let request = fetch_request("t", id, vec![fetch_partition(0, 0)]).with_min_bytes(1_000_000);
+    assert_eq!(partitions(&fetched(&broker, 11, request)), [(0, 0, 1)]);
+}
+
 #[tokio::test]
 async fn a_waiting_fetch_that_is_dropped_leaves_nothing_behind() {
     let broker = TestBroker::new();

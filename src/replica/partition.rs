@@ -82,6 +82,8 @@ pub struct ReadResult {
     pub log_end_offset: i64,
     /// Where the reader's log leaves this one (KIP-595), when it does.
     pub diverging_epoch: Option<(i32, i64)>,
+    /// The log goes on in the next segment: there is more than these records, so that nothing is gained by waiting.
+    pub on_older_segment: bool,
 }
 
 /// One partition that this broker has a replica of.
@@ -372,6 +374,7 @@ impl Partition {
             log_start_offset: data.log_start_offset,
             log_end_offset: data.log_end_offset,
             diverging_epoch: None,
+            on_older_segment: data.on_older_segment,
         })
     }
 
@@ -401,6 +404,7 @@ impl Partition {
             log_start_offset,
             log_end_offset: self.log.log_end_offset(),
             diverging_epoch: Some((epoch, end_offset)),
+            on_older_segment: false,
         }))
     }
 

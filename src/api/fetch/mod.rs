@@ -279,12 +279,13 @@ impl Fetch {
         Some(self.read(token, name, &cached.key, &cached.request, partition, budget))
     }
 
-    /// Whether there is too little to answer already: the bytes there are (`ReplicaManager.fetchMessages`).
+    /// Whether there is too little to answer already: the bytes there are (`ReplicaManager.fetchMessages`,
+    /// `DelayedFetch.tryComplete`).
     fn too_little(&self, reads: &[PartitionRead], partitions: usize) -> Option<u64> {
         let refused = reads.iter().filter(|read| read.kind == ReadKind::Refused).count();
-        let failed = reads.iter().any(|read| read.kind == ReadKind::Failed || read.answer.diverging_epoch.is_some());
+        let is_final = reads.iter().any(|read| read.is_final);
         let bytes = reads.iter().map(|read| read.answer.records_len() as u64).sum();
-        (refused < partitions && !failed && bytes < self.min_bytes).then_some(bytes)
+        (refused < partitions && !is_final && bytes < self.min_bytes).then_some(bytes)
     }
 
     fn open_session(&self, reads: &[PartitionRead]) -> i32 {

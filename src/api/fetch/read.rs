@@ -10,7 +10,7 @@ use super::session::{PartitionKey, PartitionRequest, TopicKey};
 use crate::api::current_leader::current_leader;
 use crate::api::error_mapping::ToErrorCode;
 use crate::metadata::MetadataImage;
-use crate::replica::{Partition, ReadRequest, ReplicaError, ReplicaManager};
+use crate::replica::{Partition, ReadRequest, ReadResult, ReplicaError, ReplicaManager};
 use crate::storage::FetchIsolation;
 use crate::types::{NO_LEADER_EPOCH, TopicPartition, Uuid};
 
@@ -59,8 +59,10 @@ pub(super) struct PartitionRead {
     pub(super) answer: PartitionAnswer,
     /// Name and number, when the leader has to be told (KIP-951).
     wrong_leader: bool,
-    /// More can be read from the offset that was asked for.
+    /// Something can be read from the offset that was asked for.
     readable: bool,
+    /// The answer must not wait for more (`DelayedFetch.tryComplete`, cases B to G).
+    pub(super) is_final: bool,
 }
 
 impl PartitionRead {
@@ -121,21 +123,28 @@ impl Fetch {
             TopicKey::Name(_) => Uuid::nil(),
         };
         let refused = |error: ResponseError| PartitionAnswer::error(key.partition, error.code());
-        let (kind, answer, readable) = match partition {
-            Err(NotFound::UnknownTopicId) => (ReadKind::Refused, refused(ResponseError::UnknownTopicId), false),
+        let mut read = None;
+        let (kind, answer) = match partition {
+            Err(NotFound::UnknownTopicId) => (ReadKind::Refused, refused(ResponseError::UnknownTopicId)),
             Err(NotFound::UnknownTopicOrPartition) => {
-                (ReadKind::Refused, refused(ResponseError::UnknownTopicOrPartition), false)
+                (ReadKind::Refused, refused(ResponseError::UnknownTopicOrPartition))
             }
-            Err(NotFound::Failed(error)) => (ReadKind::Failed, self.failed(key.partition, &error), false),
+            Err(NotFound::Failed(error)) => (ReadKind::Failed, self.failed(key.partition, &error)),
             Ok(partition) => match self.read_partition(&partition, request, budget) {
-                Ok((answer, readable)) => (ReadKind::Read, answer, readable),
-                Err(error) => (ReadKind::Failed, self.failed(key.partition, &error), false),
+                Ok(result) => {
+                    let result = read.insert(result);
+                    (ReadKind::Read, self.answer(key.partition, result))
+                }
+                Err(error) => (ReadKind::Failed, self.failed(key.partition, &error)),
             },
         };
         let wrong_leader = kind == ReadKind::Failed
             && [ResponseError::NotLeaderOrFollower.code(), ResponseError::FencedLeaderEpoch.code()]
                 .contains(&answer.error_code);
-        PartitionRead { token, name, topic_id, kind, answer, wrong_leader, readable }
+        let readable = read.as_ref().is_some_and(|read| request.fetch_offset < self.end(read));
+        let is_final = kind == ReadKind::Failed
+            || read.as_ref().is_some_and(|read| read.diverging_epoch.is_some() || read.on_older_segment);
+        PartitionRead { token, name, topic_id, kind, answer, wrong_leader, readable, is_final }
     }
 
     fn read_partition(
@@ -143,7 +152,7 @@ impl Fetch {
         partition: &Partition,
         request: &PartitionRequest,
         budget: &mut Budget,
-    ) -> Result<(PartitionAnswer, bool), ReplicaError> {
+    ) -> Result<ReadResult, ReplicaError> {
         if self.is_follower {
             // No partition has followers yet (`Partition.followerReplicaOrThrow`).
             return Err(follower_error(partition, request.current_leader_epoch));
@@ -157,22 +166,34 @@ impl Fetch {
             isolation: self.isolation,
             min_one_message: budget.min_one_message,
         })?;
-        let is_committed = self.isolation == FetchIsolation::TransactionCommitted;
-        let end = if is_committed { read.last_stable_offset } else { read.high_watermark };
-        let readable = request.fetch_offset < end;
-        let answer = PartitionAnswer {
-            index: partition.topic_partition().partition,
+        budget.take(read.records.as_ref().map_or(0, |records| records.length));
+        Ok(read)
+    }
+
+    fn is_committed(&self) -> bool {
+        self.isolation == FetchIsolation::TransactionCommitted
+    }
+
+    /// Where this reader has to stop.
+    fn end(&self, read: &ReadResult) -> i64 {
+        if self.is_committed() { read.last_stable_offset } else { read.high_watermark }
+    }
+
+    fn answer(&self, index: i32, read: &mut ReadResult) -> PartitionAnswer {
+        PartitionAnswer {
+            index,
             error_code: 0,
             high_watermark: read.high_watermark,
             last_stable_offset: read.last_stable_offset,
             log_start_offset: read.log_start_offset,
             diverging_epoch: read.diverging_epoch,
             current_leader: None,
-            aborted_transactions: if is_committed { AbortedTransactions::Empty } else { AbortedTransactions::Null },
-            records: read.records,
-        };
-        budget.take(answer.records_len());
-        Ok((answer, readable))
+            aborted_transactions: match self.is_committed() {
+                true => AbortedTransactions::Empty,
+                false => AbortedTransactions::Null,
+            },
+            records: read.records.take(),
+        }
     }
 
     fn failed(&self, index: i32, error: &ReplicaError) -> PartitionAnswer {

@@ -66,6 +66,8 @@ pub struct FetchDataInfo {
     pub records: Option<FileSlice>,
     /// There is a batch, but it is larger than `max_bytes` and at least one was not asked for.
     pub first_entry_incomplete: bool,
+    /// The records are not in the last segment: the log goes on behind them, whatever their number.
+    pub on_older_segment: bool,
     /// Aborted transactions that the range touches, for `TransactionCommitted`; empty until transactions exist.
     pub aborted_transactions: Vec<AbortedTransaction>,
     /// The log's first offset at the time of the read.
@@ -150,6 +152,7 @@ impl Log {
             let batch_size = header.size_in_bytes();
             let wanted = if min_one_message { max_bytes.max(batch_size) } else { max_bytes };
             info.first_entry_incomplete = wanted < batch_size;
+            info.on_older_segment = plan.next_base_offset.is_some();
             let length = (end.saturating_sub(position)).min(wanted as u64) as usize;
             if length > 0 && !info.first_entry_incomplete {
                 info.records = Some(FileSlice { file: plan.log, position, length });
@@ -301,6 +304,7 @@ fn snapshot(state: &LogState) -> FetchDataInfo {
     FetchDataInfo {
         records: None,
         first_entry_incomplete: false,
+        on_older_segment: false,
         aborted_transactions: Vec::new(),
         log_start_offset: state.log_start_offset,
         high_watermark: state.high_watermark.offset,
