@@ -24,7 +24,7 @@ mod message;
 pub mod records;
 mod response;
 mod shape;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod shape_writer;
 mod text;
 
