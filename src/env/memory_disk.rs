@@ -20,8 +20,14 @@ const CHUNK_SIZE: usize = 64 * 1024;
 /// A file system in memory. Cheap to clone; clones are one disk.
 #[derive(Clone)]
 pub struct MemoryDisk {
-    clock: Arc<dyn Clock>,
+    device: Arc<Device>,
     state: Arc<Mutex<DiskState>>,
+}
+
+/// What files know of their disk. Not the disk itself, which knows its files: neither would ever be freed.
+struct Device {
+    clock: Arc<dyn Clock>,
+    fault: Mutex<Option<Fault>>,
     /// Whether durable contents are kept beside the written ones; off for `--ephemeral`.
     tracks_durability: bool,
 }
@@ -33,7 +39,6 @@ struct DiskState {
     durable_files: BTreeMap<PathBuf, Arc<MemoryFile>>,
     durable_directories: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
-    fault: Option<Fault>,
 }
 
 /// A failure that a test plans.
@@ -50,7 +55,7 @@ pub enum Fault {
 struct MemoryFile {
     contents: RwLock<Contents>,
     durable: Mutex<Vec<u8>>,
-    disk: MemoryDisk,
+    device: Arc<Device>,
 }
 
 #[derive(Default)]
@@ -63,23 +68,28 @@ struct Contents {
 impl MemoryDisk {
     /// An empty disk that remembers what was synced.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Arc::default(), tracks_durability: true }
+        Self::with_durability(clock, true)
     }
 
     /// An empty disk without the memory of what was synced: half the cost, and no power cuts.
     pub fn ephemeral(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Arc::default(), tracks_durability: false }
+        Self::with_durability(clock, false)
+    }
+
+    fn with_durability(clock: Arc<dyn Clock>, tracks_durability: bool) -> Self {
+        let device = Device { clock, fault: Mutex::new(None), tracks_durability };
+        Self { device: Arc::new(device), state: Arc::default() }
     }
 
     /// Plans a failure of every later write or sync, or ends it.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        self.state.lock().fault = fault;
+        *self.device.fault.lock() = fault;
     }
 
     /// The disk as it is after the power was cut now: only what was synced. Open handles keep the old disk.
     pub fn power_cut(&self) -> Self {
-        assert!(self.tracks_durability, "an ephemeral disk has no durable state");
-        let after = Self::new(self.clock.clone());
+        assert!(self.device.tracks_durability, "an ephemeral disk has no durable state");
+        let after = Self::new(self.device.clock.clone());
         let before = self.state.lock();
         let mut state = after.state.lock();
         state.directories = before.durable_directories.clone();
@@ -99,7 +109,7 @@ impl MemoryDisk {
 
     /// The disk as a process crash leaves it: every written byte, no lock. Open handles keep the old disk.
     pub fn process_crash(&self) -> Self {
-        let after = Self { state: Arc::default(), ..self.clone() };
+        let after = Self::with_durability(self.device.clock.clone(), self.device.tracks_durability);
         let before = self.state.lock();
         let mut state = after.state.lock();
         state.directories = before.directories.clone();
@@ -166,12 +176,12 @@ impl Contents {
 
 impl MemoryFile {
     fn new(disk: &MemoryDisk) -> Self {
-        let contents = Contents { modified_millis: disk.clock.wall_millis(), ..Contents::default() };
-        Self { contents: RwLock::new(contents), durable: Mutex::default(), disk: disk.clone() }
+        let contents = Contents { modified_millis: disk.device.clock.wall_millis(), ..Contents::default() };
+        Self { contents: RwLock::new(contents), durable: Mutex::default(), device: disk.device.clone() }
     }
 
     fn check(&self, failing: &[Fault]) -> io::Result<()> {
-        match self.disk.state.lock().fault {
+        match *self.device.fault.lock() {
             Some(Fault::Full) if failing.contains(&Fault::Full) => Err(io::ErrorKind::StorageFull.into()),
             Some(fault) if failing.contains(&fault) => Err(rustix::io::Errno::IO.into()),
             _ => Ok(()),
@@ -196,13 +206,13 @@ impl DiskFile for MemoryFile {
             contents.write(slice, position);
             position += slice.len();
         }
-        contents.modified_millis = self.disk.clock.wall_millis();
+        contents.modified_millis = self.device.clock.wall_millis();
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.check(&[Fault::Sync])?;
-        if self.disk.tracks_durability {
+        if self.device.tracks_durability {
             *self.durable.lock() = self.contents.read().to_vec();
         }
         Ok(())
@@ -310,10 +320,10 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        if state.fault == Some(Fault::Sync) {
+        if *self.device.fault.lock() == Some(Fault::Sync) {
             return Err(rustix::io::Errno::IO.into());
         }
-        if !self.tracks_durability {
+        if !self.device.tracks_durability {
             return Ok(());
         }
         let state = &mut *state;
@@ -445,5 +455,15 @@ mod tests {
         assert!(disk.lock(Path::new("/data/.lock")).is_err());
         drop(guard);
         disk.lock(Path::new("/data/.lock")).unwrap();
+    }
+
+    #[test]
+    fn a_disk_is_freed_with_its_files() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+        let disk = MemoryDisk::new(clock.clone());
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let file = disk.open(Path::new("/d/f"), OpenMode::CreateReadWrite).unwrap();
+        drop((disk, file));
+        assert_eq!(Arc::strong_count(&clock), 1);
     }
 }
