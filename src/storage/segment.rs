@@ -147,13 +147,15 @@ impl ActiveSegment {
         Ok(SealedSegment { files: self.files.clone(), size: self.size, largest_timestamp })
     }
 
-    /// Where a batch with this offset stands, if it is one of the newest; otherwise where to start looking is not known here.
-    pub(super) fn recent_position(&self, offset: i64) -> Option<u64> {
+    /// Position and size of the batch with this offset, if it is one of the newest.
+    pub(super) fn recent_batch(&self, offset: i64) -> Option<(u64, usize)> {
         if self.recent.front().is_none_or(|batch| offset < batch.base_offset) {
             return None;
         }
         let index = self.recent.partition_point(|batch| batch.last_offset < offset);
-        self.recent.get(index).map(|batch| batch.position)
+        let position = self.recent.get(index)?.position;
+        let end = self.recent.get(index + 1).map_or(self.size, |next| next.position);
+        Some((position, (end - position) as usize))
     }
 
     /// The timestamp that rolling by time counts from; `None` while the segment is empty.

@@ -2,6 +2,8 @@
 
 mod append;
 mod close;
+#[cfg(test)]
+mod concurrency_tests;
 mod flush;
 #[cfg(test)]
 mod hostile_tests;

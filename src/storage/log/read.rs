@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{Log, LogState};
 use crate::env::DiskFile;
-use crate::record::BatchHeader;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
 use crate::storage::log::state::OffsetPosition;
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
@@ -106,6 +105,8 @@ pub(in crate::storage) struct SearchPlan {
 }
 
 enum SearchStart {
+    /// The batch itself, by position and size: one of the newest.
+    Found(u64, usize),
     Position(u64),
     /// Among the first so many entries of the index file.
     Index(Option<(Arc<dyn DiskFile>, usize)>),
@@ -137,7 +138,7 @@ impl Log {
                 }
                 (info, bound, self.plan_search(&state, search_from)?)
             };
-            let Some((position, header)) = plan.locate(search_from)? else {
+            let Some((position, batch_size)) = plan.locate(search_from)? else {
                 // The rest of the segment is gone (compaction leaves such gaps): the next one has the offset.
                 match plan.next_base_offset {
                     Some(next) => search_from = next,
@@ -149,7 +150,6 @@ impl Log {
                 Some(end) => end.min(plan.size),
                 None => plan.size,
             };
-            let batch_size = header.size_in_bytes();
             let wanted = if min_one_message { max_bytes.max(batch_size) } else { max_bytes };
             info.first_entry_incomplete = wanted < batch_size;
             info.on_older_segment = plan.next_base_offset.is_some();
@@ -210,8 +210,8 @@ impl Log {
 fn plan_active(state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
     let active = &state.active;
     let log = open(&active.files, SegmentFileKind::Log)?;
-    let start = match active.recent_position(offset) {
-        Some(position) => SearchStart::Position(position),
+    let start = match active.recent_batch(offset) {
+        Some((position, size)) => SearchStart::Found(position, size),
         None => match active.offset_index.floor(offset - active.base_offset()) {
             Floor::Known(entry) => SearchStart::Position(entry.map_or(0, |entry| u64::from(entry.position))),
             Floor::OnDisk(count) => SearchStart::Index(open_index(&active.files, count)?),
@@ -241,9 +241,10 @@ fn open_index(files: &Arc<SegmentFiles>, limit: usize) -> StorageResult<Option<(
 }
 
 impl SearchPlan {
-    /// The first batch whose last offset is not below `offset`; `None` if the segment ends before.
-    pub(in crate::storage) fn locate(&self, offset: i64) -> StorageResult<Option<(u64, BatchHeader)>> {
+    /// Position and size of the first batch whose last offset is not below `offset`; `None` if the segment ends before.
+    pub(in crate::storage) fn locate(&self, offset: i64) -> StorageResult<Option<(u64, usize)>> {
         let start = match &self.start {
+            SearchStart::Found(position, size) => return Ok(Some((*position, *size))),
             SearchStart::Position(position) => *position,
             SearchStart::Index(None) => 0,
             SearchStart::Index(Some((index, limit))) => self.search_index(index, *limit, offset)?,
@@ -278,7 +279,7 @@ impl SearchPlan {
     }
 
     /// Walks from `start`; the inner error says why no batch could be read.
-    fn scan(&self, start: u64, offset: i64) -> StorageResult<Result<Option<(u64, BatchHeader)>, String>> {
+    fn scan(&self, start: u64, offset: i64) -> StorageResult<Result<Option<(u64, usize)>, String>> {
         let mut scanner = BatchScanner::new(self.log.clone(), start, self.size);
         let mut first = true;
         loop {
@@ -289,7 +290,7 @@ impl SearchPlan {
                     }
                     first = false;
                     if header.last_offset() >= offset {
-                        return Ok(Ok(Some((position, header))));
+                        return Ok(Ok(Some((position, header.size_in_bytes()))));
                     }
                 }
                 Scanned::End if first && start > 0 => return Ok(Err(format!("entry at {start} is behind the end"))),

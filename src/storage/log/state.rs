@@ -72,7 +72,7 @@ impl LogState {
         if offset == self.high_watermark.offset {
             return self.high_watermark;
         }
-        let position = self.active.recent_position(offset).map(|position| (self.active.base_offset(), position));
+        let position = self.active.recent_batch(offset).map(|(position, _)| (self.active.base_offset(), position));
         OffsetPosition { offset, position }
     }
 

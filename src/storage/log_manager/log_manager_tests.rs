@@ -3,11 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::config::LogConfig;
-use crate::env::{Env, ManualClock};
+use crate::env::{Disk, Env, Fault, InlineSpawn, ManualClock, MemoryDisk, NamedFuture};
 use crate::record::BatchProperties;
 use crate::storage::log::log_tests::batch;
 use crate::storage::*;
@@ -95,4 +97,69 @@ fn a_deleted_topic_leaves_nothing_for_its_successor() {
     let manager = LogManager::open(env.clone(), options()).unwrap();
     let log = manager.log(&name).unwrap();
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.topic_id()), (0, 10, Uuid::from_u128(2)));
+}
+
+/// Polls background tasks once.
+fn poll(tasks: &mut Vec<NamedFuture>) {
+    tasks.retain_mut(|(_, task)| task.as_mut().now_or_never().is_none());
+}
+
+#[test]
+fn background_tasks_delete_and_checkpoint() {
+    let clock = ManualClock::new(10_000_000);
+    let spawn = InlineSpawn::default();
+    let env = Env { spawn: Arc::new(spawn.clone()), ..Env::simulated(clock.clone(), 3) };
+    let manager = LogManager::open(env.clone(), options()).unwrap();
+    manager.start();
+    let mut tasks = spawn.take();
+    let name = TopicPartition::new("t", 0);
+    let config = Arc::new(LogConfig { retention_ms: 1000, ..LogConfig::default() });
+    let log = manager.get_or_create(&name, Uuid::from_u128(1), config).unwrap();
+    append(&log, 4);
+    log.update_high_watermark(4);
+    poll(&mut tasks);
+    let high_watermarks = || env.disk.read(Path::new("/data/logs/replication-offset-checkpoint"), 1000);
+    assert!(high_watermarks().is_err());
+    clock.advance(Duration::from_secs(5));
+    poll(&mut tasks);
+    assert_eq!(high_watermarks().unwrap(), b"0\n1\nt 0 4\n");
+    clock.advance(Duration::from_secs(25));
+    poll(&mut tasks);
+    assert_eq!((log.log_start_offset(), log.size()), (4, 0), "everything is older than a second");
+    assert!(env.disk.metadata(Path::new("/data/logs/recovery-point-offset-checkpoint")).is_ok());
+    manager.shutdown(1).unwrap();
+    clock.advance(Duration::from_secs(1000));
+    poll(&mut tasks);
+    assert!(tasks.is_empty(), "the tasks end with the manager");
+}
+
+#[test]
+fn a_lost_directory_leaves_the_others() {
+    let clock = ManualClock::new(1_000_000);
+    let disk = MemoryDisk::new(Arc::new(clock.clone()));
+    let env = Env { disk: Arc::new(disk.clone()), ..Env::simulated(clock, 3) };
+    let two = || LogManagerOptions::new(vec!["/a".into(), "/b".into()], 1);
+    let manager = LogManager::open(env.clone(), two()).unwrap();
+    let names: Vec<TopicPartition> = (0..4).map(|number| TopicPartition::new("t", number)).collect();
+    let logs: Vec<Arc<Log>> = names.iter().map(|name| create(&manager, name, 1)).collect();
+    assert_eq!(manager.log_dirs().iter().map(|dir| dir.logs.len()).collect::<Vec<_>>(), [2, 2]);
+    disk.set_fault(Some(Fault::Write));
+    let batch = batch(BatchProperties::default(), 1, 1);
+    let error = logs[0].append_records(batch, 0, AppendOrigin::Client, 0).unwrap_err();
+    assert!(matches!(error, StorageError::LogDirOffline { .. }));
+    disk.set_fault(None);
+    let lost = logs[0].log_directory().path().to_owned();
+    let dirs = manager.log_dirs();
+    assert_eq!(dirs.iter().filter(|dir| dir.is_offline && dir.logs.is_empty() && dir.path == lost).count(), 1);
+    for log in logs.iter().filter(|log| log.log_directory().path() != lost) {
+        append(log, 3);
+    }
+    let new = create(&manager, &TopicPartition::new("t", 9), 1);
+    assert_ne!(new.log_directory().path(), lost);
+    assert!(manager.shutdown(1).is_err());
+    assert!(disk.metadata(&lost.join(".kafka_cleanshutdown")).is_err(), "no marker where something failed");
+    drop((manager, logs, new));
+    let manager = LogManager::open(env, two()).unwrap();
+    assert_eq!(manager.logs().len(), 5);
+    assert_eq!(manager.previous_broker_epoch(), -1);
 }
