@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::classic::ClassicGroupState;
 use super::config::GroupCoordinatorConfig;
 use super::harness_tests::*;
+use crate::coordinator::runtime::StateMachine;
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -174,5 +175,20 @@ proptest! {
         world.collect();
         world.check();
         prop_assert!(world.harness.shard.groups().all(|(_, group)| group.tickets().next().is_none()));
+    }
+
+    #[test]
+    fn whatever_stands_in_the_log_is_a_record_or_an_error(
+        record_type in -1..25i16,
+        key in proptest::collection::vec(any::<u8>(), 0..40),
+        version in -1..6i16,
+        value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..80)),
+    ) {
+        let key = [&record_type.to_be_bytes()[..], &key].concat().into();
+        let value = value.map(|value| [&version.to_be_bytes()[..], &value].concat().into());
+        if let Ok(Some(record)) = super::shard::GroupShard::decode(&key, value.as_ref()) {
+            let config = std::sync::Arc::new(GroupCoordinatorConfig::default());
+            super::shard::GroupShard::new(config, 1_000_000).replay(0, record);
+        }
     }
 }
