@@ -12,6 +12,7 @@ use crate::metadata::{BrokerRegistration, MetadataImage, PartitionRegistration};
 pub struct ClusterView<'a> {
     services: &'a Services,
     context: &'a RequestContext,
+    node_id: i32,
     /// The metadata of the whole request.
     pub image: Arc<MetadataImage>,
 }
@@ -19,12 +20,12 @@ pub struct ClusterView<'a> {
 impl<'a> ClusterView<'a> {
     /// The view of a request, of the metadata as it is now.
     pub fn new(services: &'a Services, context: &'a RequestContext) -> Self {
-        Self { services, context, image: services.controller.image() }
+        Self { services, context, node_id: services.config.node_id(), image: services.controller.image() }
     }
 
     /// Where the client reaches a broker; `None` when the broker has not this listener.
     pub fn endpoint(&self, broker: &BrokerRegistration) -> Option<Endpoint> {
-        if broker.id == self.services.config.node_id() {
+        if broker.id == self.node_id {
             return Some(self.services.advertised_endpoint(self.context));
         }
         let endpoint = broker.endpoint(&self.context.listener)?;
@@ -37,16 +38,21 @@ impl<'a> ClusterView<'a> {
         brokers.filter_map(|broker| Some((&**broker, self.endpoint(broker)?))).collect()
     }
 
+    /// As `endpoint`, without making one: this is asked for every replica of every partition.
+    fn has_listener(&self, broker: &BrokerRegistration) -> bool {
+        broker.id == self.node_id || broker.endpoint(&self.context.listener).is_some()
+    }
+
     fn is_reachable(&self, id: i32) -> bool {
         let broker = self.image.cluster.broker(id);
-        broker.is_some_and(|broker| !broker.fenced && self.endpoint(broker).is_some())
+        broker.is_some_and(|broker| !broker.fenced && self.has_listener(broker))
     }
 
     /// The leader, when the client can reach it.
     pub fn leader(&self, partition: &PartitionRegistration) -> Option<BrokerId> {
         // Kafka looks at the listener only: a fenced leader is still named until the controller has elected another.
         let broker = self.image.cluster.broker(partition.leader)?;
-        self.endpoint(broker).map(|_| BrokerId(partition.leader))
+        self.has_listener(broker).then_some(BrokerId(partition.leader))
     }
 
     /// Of these brokers, those that the client can reach.

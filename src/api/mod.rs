@@ -57,6 +57,8 @@ pub use registry::{ApiEntry, Lookup};
 pub use services::{AdvertisedListeners, Endpoint, Services};
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod data_tests;
 #[cfg(test)]
 mod group_tests;

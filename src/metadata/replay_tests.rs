@@ -199,3 +199,42 @@ fn without_a_readable_snapshot_a_trimmed_log_is_refused() {
     let Err(MetadataError::Corrupt { reason, .. }) = cluster.open() else { panic!("refused") };
     assert!(reason.contains("the newest readable snapshot ends at 0"), "{reason}");
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Whatever a disk gives back, reading it ends with an image or an error.
+    #[test]
+    fn damaged_snapshots_never_panic(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..20), cut in any::<Option<u16>>(), mend in any::<bool>()) {
+        let (cluster, _) = cluster_with_snapshots();
+        for path in snapshots(&cluster) {
+            let mut bytes = cluster.env.disk.read(&path, 1 << 20).expect("reads");
+            for (position, byte) in &changes {
+                let position = usize::from(*position) % bytes.len();
+                bytes[position] = *byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(usize::from(cut) % bytes.len());
+            }
+            if mend {
+                mend_checksums(&mut bytes);
+            }
+            cluster.env.disk.write_atomically(&path, &bytes).expect("writes");
+        }
+        let _ = cluster.open();
+    }
+}
+
+/// Makes the checksums right again, so that what is behind them is reached.
+fn mend_checksums(bytes: &mut [u8]) {
+    let mut position = 0;
+    while let Some(header) = bytes.get(position..).and_then(|rest| crate::record::BatchHeader::parse(rest).ok()) {
+        let end = position + header.size_in_bytes();
+        if end > bytes.len() || header.size_in_bytes() < 61 {
+            return;
+        }
+        let checksum = crc32c::crc32c(&bytes[position + 21..end]);
+        bytes[position + 17..position + 21].copy_from_slice(&checksum.to_be_bytes());
+        position = end;
+    }
+}

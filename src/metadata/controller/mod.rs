@@ -36,6 +36,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
+use tracing::info;
 
 use super::api_error::ApiError;
 use super::error::MetadataError;
@@ -211,7 +212,11 @@ impl Controller {
 
     /// CreateTopics.
     pub fn create_topics(&self, request: &CreateTopicsRequest) -> Result<CreateTopicsResponse, MetadataError> {
-        self.run(|context, _| topic_creation::create_topics(context, request))
+        let response = self.run(|context, _| topic_creation::create_topics(context, request))?;
+        if !request.validate_only {
+            log_created(&response);
+        }
+        Ok(response)
     }
 
     /// Creates the topics that do not exist, as `DefaultAutoTopicCreationManager` would: internal ones with their own
@@ -223,6 +228,7 @@ impl Controller {
             let topics = missing.map(|name| automatic_topic(context, name)).collect();
             topic_creation::create_topics(context, &CreateTopicsRequest::default().with_topics(topics))
         })
+        .inspect(log_created)
     }
 
     /// Whether [`Self::auto_create_topics`] can create a topic of this name as it should be: internal topics that this
@@ -237,7 +243,12 @@ impl Controller {
         request: &DeleteTopicsRequest,
         api_version: i16,
     ) -> Result<DeleteTopicsResponse, MetadataError> {
-        self.run(|context, _| replication_control::delete_topics(context, request, api_version))
+        let response = self.run(|context, _| replication_control::delete_topics(context, request, api_version))?;
+        for topic in response.responses.iter().filter(|topic| topic.error_code == 0) {
+            let name = topic.name.as_ref().map_or("", |name| name.as_str());
+            info!("Deleted topic {name} with id {}", topic.topic_id);
+        }
+        Ok(response)
     }
 
     /// CreatePartitions.
@@ -285,7 +296,15 @@ impl Controller {
 
     /// Ends in order: a snapshot when one is worth it, and a cleanly closed log. Commands that come later fail.
     pub fn shutdown(&self) -> Result<(), MetadataError> {
-        self.state.lock().close()
+        let mut state = self.state.lock();
+        state.close(&self.image.load(), self.env.clock.wall_millis())
+    }
+}
+
+fn log_created(response: &CreateTopicsResponse) {
+    for topic in response.topics.iter().filter(|topic| topic.error_code == 0) {
+        let (name, partitions) = (topic.name.as_str(), topic.num_partitions);
+        info!("Created topic {name} with {partitions} partition(s) and id {}", topic.topic_id);
     }
 }
 

@@ -49,9 +49,9 @@ impl PartitionChange {
         }
         if let Some(leader) = self.leader {
             after.leader = leader;
-            after.leader_epoch += 1;
+            after.leader_epoch = after.leader_epoch.saturating_add(1);
         }
-        after.partition_epoch += 1;
+        after.partition_epoch = after.partition_epoch.saturating_add(1);
         after
     }
 }

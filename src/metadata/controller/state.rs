@@ -20,6 +20,9 @@ use crate::record::leader_change_batch;
 /// The most bytes of one batch of records (`KafkaRaftClient.MAX_BATCH_SIZE_BYTES`).
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
+/// A log that has grown by less since the last snapshot is replayed faster than a snapshot is worth.
+const CLOSING_SNAPSHOT_BYTES: u64 = 64 * 1024;
+
 /// Whether a change must be durable before the command goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
@@ -208,8 +211,17 @@ impl State {
         self.log.trim_before(needed_from)
     }
 
-    pub(super) fn close(&mut self) -> Result<(), MetadataError> {
+    /// Ends in order. When what a start would replay is more than what a snapshot would hold, it gets a snapshot.
+    pub(super) fn close(&mut self, image: &MetadataImage, now: i64) -> Result<(), MetadataError> {
         let was_consistent = std::mem::replace(&mut self.is_consistent, false);
-        if was_consistent { self.log.close() } else { Ok(()) }
+        if !was_consistent {
+            return Ok(());
+        }
+        if self.bytes_since_snapshot >= CLOSING_SNAPSHOT_BYTES.max(self.last_snapshot_bytes)
+            && let Err(error) = self.write_snapshot(image, now)
+        {
+            warn!("Cannot write a metadata snapshot: {error}");
+        }
+        self.log.close()
     }
 }
