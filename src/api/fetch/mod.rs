@@ -347,3 +347,6 @@ fn topic_key(
     };
     (TopicKey::Name(name.clone()), Some(name))
 }
+
+#[cfg(test)]
+mod session_property_tests;
