@@ -97,18 +97,31 @@ impl Model {
         let response: FetchResponse = decode(&response, VERSION);
         assert_eq!(response.error_code, 0);
         let is_first = self.epoch == 0;
+        let named_now: Vec<i32> = named.iter().map(|(index, _)| *index).collect();
         for (index, fetch_offset) in named {
             let known =
                 self.known.entry(index).or_insert(Known { fetch_offset, high_watermark: -1, log_start_offset: -1 });
             known.fetch_offset = fetch_offset;
         }
-        self.known.retain(|index, _| !forgotten.contains(index));
+        // A full fetch forgets nothing; a session that forgets everything is closed, and the request is all there is.
+        let remain = self.known.keys().filter(|index| is_first || !forgotten.contains(index)).count();
+        let is_closed = remain == 0;
+        if is_closed {
+            self.known.retain(|index, _| named_now.contains(index));
+        } else if !is_first {
+            self.known.retain(|index, _| !forgotten.contains(index));
+        }
         let told: BTreeMap<i32, (i16, bool)> = (response.responses.iter().flat_map(|topic| &topic.partitions))
             .map(|data| (data.partition_index, (data.error_code, data.records.as_ref().is_some_and(|r| !r.is_empty()))))
             .collect();
-        assert_eq!(told, self.wanted(is_first));
+        assert_eq!(told, self.wanted(is_first || is_closed));
+        // A full cache declines: then the next request is a full one too.
+        let has_session = !is_closed && response.session_id != 0;
+        if !has_session {
+            self.known.clear();
+        }
         (self.session_id, self.epoch) =
-            if self.known.is_empty() { (0, 0) } else { (response.session_id, session::next_epoch(self.epoch)) };
+            if !has_session { (0, 0) } else { (response.session_id, session::next_epoch(self.epoch)) };
     }
 
     /// Looks at every partition, as Kafka does.
