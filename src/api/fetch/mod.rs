@@ -350,3 +350,5 @@ fn topic_key(
 
 #[cfg(test)]
 mod session_property_tests;
+#[cfg(test)]
+mod wake_up_tests;
