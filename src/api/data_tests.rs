@@ -446,6 +446,14 @@ fn producers_and_log_directories_are_described() {
     let producer = &partitions[1].active_producers[0];
     assert_eq!((producer.producer_id.0, producer.producer_epoch, producer.last_sequence), (77, 3, 1));
     assert_eq!(producer.current_txn_start_offset, -1);
+    for (name, error) in [("u", ResponseError::UnknownTopicOrPartition), ("a b", ResponseError::InvalidTopicException)]
+    {
+        let topic = TopicRequest::default().with_name(topic_name(name)).with_partition_indexes(vec![0]);
+        let request = DescribeProducersRequest::default().with_topics(vec![topic]);
+        let response = now(describe_producers::handle(&broker.services, &context(61, 0), request));
+        let answer = &response.topics[0].partitions[0];
+        assert_eq!((answer.error_code, answer.error_message.is_some()), (error.code(), true), "{name}");
+    }
     let request = DescribeLogDirsRequest::default().with_topics(None);
     let response = now(describe_log_dirs::handle(&broker.services, &context(35, 4), request));
     let directory = &response.results[0];

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use super::error_mapping::ToErrorCode;
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
+use crate::metadata::validate_topic_name;
 use crate::replica::Partition;
 
 /// Lists each partition's active producers (`Partition.activeProducerState`).
@@ -20,11 +22,19 @@ pub fn handle(
     let image = services.replicas.image();
     let topics = request.topics.iter().map(|topic| {
         let name = topic.name.as_str();
-        let exists = image.topics.topic(name).is_some();
+        let topic_error = match validate_topic_name(name) {
+            Err(message) => Some((ResponseError::InvalidTopicException, message)),
+            Ok(()) if image.topics.topic(name).is_none() => {
+                let message = "This server does not host this topic-partition.".to_owned();
+                Some((ResponseError::UnknownTopicOrPartition, message))
+            }
+            Ok(()) => None,
+        };
         let partitions = topic.partition_indexes.iter().map(|index| {
             let answer = PartitionResponse::default().with_partition_index(*index);
-            if !exists {
-                return answer.with_error_code(ResponseError::UnknownTopicOrPartition.code());
+            if let Some((error, message)) = &topic_error {
+                let message = StrBytes::from_string(message.clone());
+                return answer.with_error_code(error.code()).with_error_message(Some(message));
             }
             match services.replicas.partition_by_name(name, *index) {
                 Ok(partition) => answer.with_active_producers(active_producers(&partition)),
