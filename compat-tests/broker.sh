@@ -4,8 +4,8 @@
 #   stop_broker                          SIGTERM, and waits; the part fails when the broker does not end well
 #
 # OTTLA_BOOTSTRAP=host:port uses that broker instead (Apache Kafka's, to check the tests themselves).
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/.." && pwd)
+compat_tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$compat_tests/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 export OTTLA_BIN=${OTTLA_BIN:-$target/release/ottla}
 

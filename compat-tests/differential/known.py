@@ -5,7 +5,6 @@ import re
 KNOWN = [
     (r"^ApiVersions v\d: ", r"MaxVersion$", "the codec crate ends at Kafka 4.1; FindCoordinator 6 means share groups"),
     (r"^ApiVersions v\d: ", r"^\.FinalizedFeatures", "features that Ottla does not have are not finalized"),
-    (r"^(DescribeConfigs|CreateTopics) v\d: ", r"(ConfigSource|Synonyms)$", "Kafka stores min.insync.replicas=1 as a cluster default when it finalizes eligible leader replicas"),
     (r"^IncrementalAlterConfigs v\d: an unknown operation$", r"^\.Responses\[0\]\.Error(Code|Message)$", "Kafka's controller fails with a null pointer; Ottla says what is wrong"),
     (r"^Produce v\d+: no records$", r"", "Kafka's handler fails with a null pointer and never answers"),
 ]
