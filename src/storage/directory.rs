@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::segment_files::OpenFiles;
@@ -72,8 +73,12 @@ impl LogDirectory {
         StorageError::LogDirOffline { directory: self.path.clone(), reason }
     }
 
-    /// Takes the directory offline because of a failed write or sync.
-    pub(super) fn fail(&self, action: &str, path: &Path, error: &io::Error) -> StorageError {
+    /// Takes the directory offline because of a failed write or sync. A file that cannot be opened because too many are is no such
+    /// failure: nothing was written, and trying again later is right; whoever calls this has changed nothing by then.
+    pub(super) fn fail(&self, action: &'static str, path: &Path, error: &io::Error) -> StorageError {
+        if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) {
+            return StorageError::io(action, path, error);
+        }
         self.take_offline(format!("{action} {}: {error}", path.display()))
     }
 

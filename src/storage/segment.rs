@@ -88,9 +88,6 @@ impl ActiveSegment {
         file.write_all_vectored_at(&[IoSlice::new(&encoded), IoSlice::new(body)], self.size)?;
         self.note(header, self.size, index_interval_bytes);
         self.size += (encoded.len() + body.len()) as u64;
-        if self.offset_index.wants_write() {
-            self.write_indexes()?;
-        }
         Ok(())
     }
 

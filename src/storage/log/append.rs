@@ -136,9 +136,7 @@ impl Log {
             self.roll_locked(state, now_ms)?;
             *rolled = true;
         }
-        if state.epochs.assign(header.partition_leader_epoch, header.base_offset) {
-            self.write_epochs(state)?;
-        }
+        self.assign_epoch(state, header.partition_leader_epoch, header.base_offset)?;
         let index_interval_bytes = index_interval_bytes(&state.config);
         if let Err(error) = state.active.append(header, body, index_interval_bytes) {
             return Err(state.active.files.write_error(SegmentFileKind::Log, &error));
@@ -147,6 +145,13 @@ impl Log {
         // The completed transaction belongs into the transaction index, which comes with transactions.
         let _completed = state.producers.apply(header, update);
         self.directory.note_change();
+        if state.active.offset_index.wants_write()
+            && let Err(error) = state.active.write_indexes()
+        {
+            // The batch is written; a cache that cannot be, because no more files can be opened, is written later.
+            self.directory.fail("writing", &state.active.files.path_of(SegmentFileKind::OffsetIndex), &error);
+            self.directory.check_online()?;
+        }
         Ok(())
     }
 

@@ -172,8 +172,14 @@ impl Log {
             }
             self.take_flush_work(&mut state)?
         };
-        self.sync(&work)?;
+        let synced = self.sync(&work);
         let mut state = self.lock();
+        if synced.is_err() {
+            state.epochs_unsynced |= work.epochs;
+            state.flush.directory_unsynced |= work.directory;
+            state.flush.parent_unsynced |= work.parent;
+            return synced;
+        }
         state.recovery_point = state.recovery_point.max(work.end_offset.min(state.log_end_offset));
         state.flush.last_flush = self.directory.env.clock.monotonic();
         self.directory.note_change();

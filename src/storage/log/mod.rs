@@ -10,6 +10,8 @@ mod hostile_tests;
 #[cfg(test)]
 pub(super) mod log_tests;
 #[cfg(test)]
+mod open_files_tests;
+#[cfg(test)]
 mod producer_tests;
 mod read;
 #[cfg(test)]
@@ -241,8 +243,21 @@ impl Log {
     pub fn assign_epoch_start_offset(&self, epoch: i32, offset: i64) -> StorageResult<()> {
         let mut state = self.lock();
         self.check_usable(&state)?;
-        if state.epochs.assign(epoch, offset) {
-            self.write_epochs(&mut state)?;
+        self.assign_epoch(&mut state, epoch, offset)
+    }
+
+    /// Notes an epoch in the file, then in memory.
+    fn assign_epoch(&self, state: &mut LogState, epoch: i32, offset: i64) -> StorageResult<()> {
+        if state.epochs.latest_epoch() == Some(epoch)
+            && state.epochs.entries().last().is_some_and(|last| last.start_offset <= offset)
+        {
+            return Ok(());
+        }
+        let mut epochs = state.epochs.clone();
+        if epochs.assign(epoch, offset) {
+            recovery::write_epochs(&self.directory, &self.path.get(), epochs.entries())?;
+            state.epochs = epochs;
+            state.epochs_unsynced = true;
         }
         Ok(())
     }
