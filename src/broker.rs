@@ -23,7 +23,7 @@ use crate::api::fetch::FetchSessionCache;
 use crate::config::{BrokerConfig, DeclaredTopic, StartOptions};
 use crate::coordinator::transaction::ControllerProducerIds;
 use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
-use crate::env::Env;
+use crate::env::{Env, open_files_limit};
 use crate::metadata::{
     BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, StorageMetadataLog,
     supported_features,
@@ -33,7 +33,7 @@ use crate::server::{BoundListener, RegistryDispatch, Server};
 use crate::storage::LogManager;
 use crate::telemetry::Metrics;
 use crate::types::CLUSTER_METADATA_TOPIC_NAME;
-use configuration::DynamicConfiguration;
+use configuration::{DynamicConfiguration, FileShares};
 
 pub use error::BrokerError;
 pub use process::run;
@@ -67,7 +67,9 @@ impl Broker {
     pub async fn start_in(env: Env, options: StartOptions) -> Result<Self, BrokerError> {
         let config = Arc::new(options.config);
         let metrics = Arc::new(Metrics::default());
-        let logs = LogManager::open(env.clone(), configuration::log_manager_options(&config, options.cluster_id))?;
+        let files = FileShares::new(open_files_limit(), config.log_dirs().len());
+        let log_options = configuration::log_manager_options(&config, options.cluster_id, files);
+        let logs = LogManager::open(env.clone(), log_options)?;
         let listeners = bind(&config)?;
         let controller = open_controller(&env, &config, &logs)?;
         let broker_epoch = register(&env, &config, &logs, &controller, &listeners)?;
@@ -92,7 +94,7 @@ impl Broker {
             transactions: TransactionCoordinator::new(env.clone(), producer_ids),
         });
         let dispatch = Arc::new(RegistryDispatch(services));
-        let server_options = configuration::server_options(&config);
+        let server_options = configuration::server_options(&config, files);
         let server = Server::start(&env, &server_options, listeners, dispatch, Arc::clone(&metrics));
         Ok(Self { config, metrics, broker_epoch, logs, controller, groups, server })
     }

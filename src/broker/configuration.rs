@@ -15,11 +15,44 @@ use crate::server::{ListenerOptions, ServerOptions};
 use crate::storage::LogManagerOptions;
 use crate::wire::{FrameLimits, str_bytes};
 
+/// How the files that may be open are shared out: a crowd of connections must not keep a log from its segments, which
+/// would look like a broken disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileShares {
+    /// Connections that may be open.
+    pub(super) connections: usize,
+    /// Files that the logs of one directory may keep open.
+    pub(super) logs_of_directory: usize,
+}
+
+impl FileShares {
+    /// Shares out `limit` files; the logs get up to half.
+    pub(super) fn new(limit: Option<u64>, directories: usize) -> Self {
+        let directories = directories.max(1);
+        let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
+            return Self { connections: usize::MAX, logs_of_directory: MAX_FILES_OF_DIRECTORY };
+        };
+        let logs_of_directory = (limit / 2 / directories).clamp(1, MAX_FILES_OF_DIRECTORY);
+        // Recovery, checkpoints, listeners and the runtime open a few for themselves.
+        let others = (limit / 8).min(256);
+        let connections = limit.saturating_sub(logs_of_directory * directories + others).max(1);
+        Self { connections, logs_of_directory }
+    }
+}
+
+/// Files that the logs of one directory keep open where there is no shortage.
+const MAX_FILES_OF_DIRECTORY: usize = 4096;
+
 /// Options of the logs.
-pub(super) fn log_manager_options(config: &BrokerConfig, cluster_id: Option<String>) -> LogManagerOptions {
+pub(super) fn log_manager_options(
+    config: &BrokerConfig,
+    cluster_id: Option<String>,
+    files: FileShares,
+) -> LogManagerOptions {
     let check = |milliseconds: i64| if milliseconds > 0 { milliseconds } else { i64::MAX };
     LogManagerOptions {
         cluster_id,
+        max_open_files: files.logs_of_directory,
         recovery_threads: usize::try_from(config.num_recovery_threads_per_data_dir()).unwrap_or(1).max(1),
         retention_check_interval_ms: check(config.log_retention_check_interval_ms()),
         flush_scheduler_interval_ms: check(config.log_flush_scheduler_interval_ms()),
@@ -102,7 +135,7 @@ pub(super) fn create_topics_request(topics: &[DeclaredTopic]) -> CreateTopicsReq
 }
 
 /// Options of the server.
-pub(super) fn server_options(config: &BrokerConfig) -> ServerOptions {
+pub(super) fn server_options(config: &BrokerConfig, files: FileShares) -> ServerOptions {
     let defaults = ServerOptions::default();
     let size = |bytes: i32| usize::try_from(bytes).ok();
     let count = |number: i32| usize::try_from(number).unwrap_or(0);
@@ -112,7 +145,7 @@ pub(super) fn server_options(config: &BrokerConfig) -> ServerOptions {
     ServerOptions {
         frame_limits,
         frame_memory: usize::try_from(config.request_memory_bytes()).unwrap_or(usize::MAX),
-        max_connections: count(config.max_connections()),
+        max_connections: count(config.max_connections()).min(files.connections),
         max_connections_per_address: count(config.max_connections_per_ip()),
         max_connections_overrides: overrides.map(|(address, number)| (address, count(number))).collect(),
         max_idle: match u64::try_from(config.connections_max_idle_ms()) {
@@ -149,5 +182,23 @@ impl MetadataPublisher for DynamicConfiguration {
         for ignored in self.config.update_dynamic(layer(""), layer(&self.config.node_id().to_string())) {
             tracing::warn!("{ignored}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_shared_out() {
+        let shares = |limit, directories| {
+            let FileShares { connections, logs_of_directory } = FileShares::new(limit, directories);
+            (connections, logs_of_directory)
+        };
+        assert_eq!(shares(None, 1), (usize::MAX, 4096));
+        assert_eq!(shares(Some(1_048_576), 1), (1_048_576 - 4096 - 256, 4096));
+        assert_eq!(shares(Some(1024), 1), (384, 512));
+        assert_eq!(shares(Some(1024), 2), (384, 256));
+        assert_eq!(shares(Some(10), 30), (1, 1));
     }
 }

@@ -9,7 +9,12 @@ pub fn raise_open_files_limit() -> Option<u64> {
         // macOS refuses an unlimited number; then it stays as it is.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
-    getrlimit(Resource::Nofile).current
+    open_files_limit()
+}
+
+/// How many files and sockets may be open; `None`: any number.
+pub fn open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 #[cfg(test)]

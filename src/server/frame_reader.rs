@@ -317,3 +317,7 @@ impl PartialFrame {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "frame_reader_tests.rs"]
+mod tests;
