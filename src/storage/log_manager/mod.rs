@@ -2,6 +2,8 @@
 
 mod background;
 mod checkpoints;
+#[cfg(test)]
+mod crash_tests;
 mod load;
 #[cfg(test)]
 mod log_manager_tests;
