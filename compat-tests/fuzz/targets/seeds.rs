@@ -21,6 +21,8 @@ fn write_all() {
     internal_records(&directory.join("internal_records"));
     batches(directory);
     damages(&directory.join("log_directory"));
+    metadata(&directory.join("metadata_log"));
+    properties(&directory.join("properties"));
 }
 
 fn write(directory: &Path, name: &str, bytes: &[u8]) {
@@ -91,4 +93,36 @@ fn damages(directory: &Path) {
             write(directory, &format!("{file}-{mode:02x}"), &[file, mode, 0, 40, 0xff, 0xff, 0x7f, 0xff, b'0', b'\n']);
         }
     }
+}
+
+/// Every record alone and all of them in a row, and a damage for each file.
+fn metadata(directory: &Path) {
+    let mut all = vec![0];
+    for (number, line) in RECORDS.lines().enumerate() {
+        let (name, rest) = line.split_once(' ').unwrap_or_default();
+        let value = hexadecimal(rest.split_once(' ').unwrap_or_default().1);
+        if name.ends_with("Key") || name.contains("Value") || value.len() > 255 {
+            continue;
+        }
+        let record = [&[value.len() as u8], &value[..]].concat();
+        write(directory, &format!("{number}-{name}"), &[&[0], &record[..]].concat());
+        all.extend(record);
+    }
+    write(directory, "all", &all);
+    for file in 1..12 {
+        write(directory, &format!("cut-{file}"), &[file, 70]);
+        write(directory, &format!("damaged-{file}"), &[file, 70, 0xff, 0xff, 0xff]);
+    }
+}
+
+fn properties(directory: &Path) {
+    let properties: String =
+        ottla::config::table::BROKER_CONFIGS.iter().map(|config| format!("{}=1\n", config.name)).collect();
+    write(directory, "all", properties.as_bytes());
+    write(
+        directory,
+        "listeners",
+        b"listeners=A://:1,B://[::1]:2\nlistener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT\n",
+    );
+    write(directory, "escapes", b"# c\na\\:b = \\u0041\\\n  more\nlog.retention.hours:-1\r\n! x\n");
 }

@@ -1,0 +1,20 @@
+//! A configuration file, its values, and the names of variables.
+#![no_main]
+
+mod memory;
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use ottla::config::{BrokerConfig, LogConfig, parse_properties, property_of_variable};
+
+fuzz_target!(|data: &[u8]| {
+    let text = String::from_utf8_lossy(data);
+    let _ = property_of_variable(&text);
+    let Ok(properties) = parse_properties("server.properties", &text) else { return };
+    let properties: BTreeMap<String, String> =
+        properties.into_iter().map(|property| (property.key, property.value)).collect();
+    if let Ok(config) = BrokerConfig::new(properties.clone()) {
+        let _ = LogConfig::from_overrides(&config, &properties);
+    }
+});
