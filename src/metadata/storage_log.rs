@@ -8,7 +8,7 @@ use super::error::MetadataError;
 use super::log::{BatchVisitor, MetadataLog};
 use crate::config::LogConfig;
 use crate::env::Clock;
-use crate::record::BatchIterator;
+use crate::record::{BatchIterator, check_crc};
 use crate::storage::{AppendOrigin, FetchIsolation, Log, LogOptions, StorageError};
 
 /// Segments are small, so that those before the older snapshot can go (`metadata.log.segment.bytes` is 1 GiB in Kafka,
@@ -79,6 +79,9 @@ impl MetadataLog for StorageMetadataLog {
             // The last batch may be cut by the limit; it comes with the next read.
             for (header, batch) in BatchIterator::new(&bytes).map_while(Result::ok) {
                 if header.next_offset() > next {
+                    // A recovery does not look at a log that was closed cleanly; metadata that a disk has changed since
+                    // must not be believed (Kafka: `RecordsIterator` validates every batch).
+                    check_crc(batch).map_err(|error| corrupt(error.to_string()))?;
                     visit(&header, batch)?;
                     next = header.next_offset();
                 }
@@ -163,6 +166,33 @@ mod tests {
         assert!(controller.image().topics.partition("a", 0).expect("it exists").leader_epoch > epoch);
         drop(controller);
         assert_eq!(topics(&open(&env, directory, false, u64::MAX)), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_byte_that_changed_after_a_clean_end_is_found() {
+        let env = Env::simulated(ManualClock::new(1_000_000), 1);
+        let directory = Path::new("/data");
+        let controller = open(&env, directory, false, u64::MAX);
+        create_topic(&controller, "a");
+        controller.shutdown().expect("closes");
+        let path = directory.join("__cluster_metadata-0/00000000000000000000.log");
+        let file = env.disk.open(&path, OpenMode::ReadWrite).expect("opens");
+        // In the records of the first batch.
+        file.write_all_at(b"x", 75).expect("writes");
+
+        let name = TopicPartition::new(CLUSTER_METADATA_TOPIC_NAME, 0);
+        let log_directory = LogDirectory::new(env.clone(), directory, Uuid::from_u128(9), 100);
+        let mut options = LogOptions::new(log_directory, name, Arc::new(StorageMetadataLog::config()));
+        options.topic_id = Uuid::from_u128(1);
+        options.clean_shutdown = true;
+        let log = StorageMetadataLog::open(options, env.clock.clone()).expect("opens");
+        let mut seen = 0;
+        let read = log.read_from(0, &mut |_, _| {
+            seen += 1;
+            Ok(())
+        });
+        assert!(matches!(read, Err(MetadataError::Corrupt { .. })), "{read:?}");
+        assert_eq!(seen, 0);
     }
 
     #[test]
