@@ -340,7 +340,8 @@ impl Partition {
         })
     }
 
-    fn flushes_every_append(&self) -> bool {
+    /// Whether every acknowledgement waits for the disk (`flush.messages=1`).
+    pub fn flushes_every_append(&self) -> bool {
         self.log.config().flush_messages <= 1
     }
 

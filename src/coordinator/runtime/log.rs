@@ -23,10 +23,10 @@ pub trait CoordinatorLog: Send + Sync {
     /// The offset after the last batch.
     fn end_offset(&self) -> i64;
 
-    /// Everything before this offset is committed.
-    fn high_watermark(&self) -> i64;
+    /// Whether everything before `offset` is committed, and on disk where the topic's configuration demands that.
+    fn is_committed(&self, offset: i64) -> bool;
 
-    /// Completes with `true` once the high watermark has reached `offset`, with `false` when leadership goes first.
+    /// Completes with `true` once `offset` is committed as above, with `false` when leadership goes first.
     fn wait_committed(&self, offset: i64) -> BoxFuture<'static, bool>;
 
     /// The largest batch that `append` takes, bytes (`max.message.bytes` of the topic).

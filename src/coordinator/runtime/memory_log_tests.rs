@@ -99,8 +99,8 @@ impl CoordinatorLog for MemoryLog {
         self.state.lock().end
     }
 
-    fn high_watermark(&self) -> i64 {
-        self.commit.borrow().0
+    fn is_committed(&self, offset: i64) -> bool {
+        offset <= self.commit.borrow().0
     }
 
     fn wait_committed(&self, offset: i64) -> BoxFuture<'static, bool> {

@@ -44,12 +44,12 @@ impl CoordinatorLog for PartitionLog {
         self.partition.log_end_offset()
     }
 
-    fn high_watermark(&self) -> i64 {
-        self.partition.high_watermark()
+    fn is_committed(&self, offset: i64) -> bool {
+        self.partition.high_watermark() >= offset && !self.partition.flushes_every_append()
     }
 
     fn wait_committed(&self, offset: i64) -> BoxFuture<'static, bool> {
-        let committed = self.partition.committed(offset);
+        let committed = self.partition.acknowledged(offset);
         Box::pin(async move { committed.await.is_ok() })
     }
 

@@ -308,7 +308,7 @@ impl<S: StateMachine> Shard<S> {
 
     fn answer<R>(&self, active: &Active<S>, response: R) -> Answered<R> {
         let offset = active.last_written;
-        let is_committed = self.log.high_watermark() >= offset;
+        let is_committed = self.log.is_committed(offset);
         Answered { response, commit: (!is_committed).then(|| self.log.wait_committed(offset)) }
     }
 
