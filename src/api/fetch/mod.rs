@@ -1,6 +1,6 @@
 //! Fetch (key 1): reads for consumers, with incremental sessions (KIP-227) and long polls.
 //!
-//! A request becomes a [`FetchContext`]; an attempt reads what the context holds; when that is too little the fetch waits
+//! A request becomes a `FetchContext`; an attempt reads what the context holds; when that is too little the fetch waits
 //! as one [`FetchWatcher`] until the partitions tell it that there is enough, and reads again. Nothing is polled.
 
 mod read;
