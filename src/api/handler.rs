@@ -9,23 +9,8 @@ use smallvec::SmallVec;
 
 use super::services::Services;
 use crate::env::{BoxFuture, DiskFile};
+use crate::security::Principal;
 use crate::wire::{self, WireError};
-
-/// Who sent a request (Kafka: `KafkaPrincipal`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Principal {
-    /// `User` for everything that Kafka itself authenticates.
-    pub principal_type: Arc<str>,
-    /// The name that authentication gave; `ANONYMOUS` without authentication.
-    pub name: Arc<str>,
-}
-
-impl Principal {
-    /// The principal of a connection without authentication.
-    pub fn anonymous() -> Self {
-        Self { principal_type: "User".into(), name: "ANONYMOUS".into() }
-    }
-}
 
 /// What is known of a request besides its body (Kafka: `RequestContext`). Owns everything: it pins no receive buffer.
 #[derive(Clone, Debug)]

@@ -52,7 +52,7 @@ pub mod services;
 pub mod sync_group;
 
 pub use error_mapping::ToErrorCode;
-pub use handler::{Answer, Chunk, CloseReason, Outcome, Principal, RequestContext, Response};
+pub use handler::{Answer, Chunk, CloseReason, Outcome, RequestContext, Response};
 pub use registry::{ApiEntry, Lookup};
 pub use services::{AdvertisedListeners, Endpoint, Services};
 

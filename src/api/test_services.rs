@@ -12,7 +12,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 
 use super::fetch::FetchSessionCache;
-use super::handler::{Answer, Chunk, Principal, RequestContext, Response};
+use super::handler::{Answer, Chunk, RequestContext, Response};
 use super::services::{AdvertisedListeners, Services};
 use crate::config::BrokerConfig;
 use crate::coordinator::transaction::ControllerProducerIds;
@@ -24,6 +24,7 @@ use crate::metadata::{
 };
 use crate::record::{BatchBuilder, BatchHeader, BatchProperties};
 use crate::replica::ReplicaManager;
+use crate::security::Principal;
 use crate::storage::{LogManager, LogManagerOptions};
 use crate::telemetry::Metrics;
 use crate::types::Uuid;

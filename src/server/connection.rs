@@ -25,8 +25,9 @@ use super::memory::{FrameMemory, STALL_BEYOND_LIMIT};
 use super::response_writer::ResponseWriter;
 use super::transport::Transport;
 use crate::api::registry::{ApiEntry, Lookup};
-use crate::api::{CloseReason, Outcome, Principal, RequestContext, Response};
+use crate::api::{CloseReason, Outcome, RequestContext, Response};
 use crate::env::{BoxFuture, Clock};
+use crate::security::Principal;
 use crate::telemetry::Metrics;
 use crate::wire::{self, RequestHeader};
 

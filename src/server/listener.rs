@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 
 use super::connection::{Connection, Phase, Shared};
 use super::error::ServerError;
-use super::limits::{ConnectionLimits, Permit, Refusal};
 use super::transport::Transport;
 use crate::config::SecurityProtocol;
 use crate::env::Spawn;
 use crate::env::net::{Listener, Stream};
+use crate::quota::{ConnectionPermit, ConnectionQuotas, ConnectionRefusal};
 
 /// First wait after an accept that failed; doubled up to `MAX_ACCEPT_BACKOFF` while it keeps failing.
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
@@ -77,7 +77,7 @@ impl BoundListener {
 /// What the acceptors of a server share.
 pub(super) struct Acceptors {
     pub(super) shared: Arc<Shared>,
-    pub(super) limits: Arc<ConnectionLimits>,
+    pub(super) quotas: Arc<ConnectionQuotas>,
     pub(super) spawn: Arc<dyn Spawn>,
     pub(super) next_connection_id: AtomicU64,
     /// Send and receive buffer sizes of connections, in bytes.
@@ -129,11 +129,11 @@ impl Acceptors {
     /// Starts the connection's task once there is a place for it.
     async fn admit(self: &Arc<Self>, name: &Arc<str>, stream: Stream, peer: SocketAddr, alive: &AliveGuard) {
         let permit = loop {
-            match self.limits.acquire(peer.ip()) {
+            match self.quotas.acquire(peer.ip()) {
                 Ok(permit) => break permit,
                 // As Kafka does, nobody is accepted until somebody leaves.
-                Err(Refusal::Total) => self.limits.freed().await,
-                Err(Refusal::PerAddress) => {
+                Err(ConnectionRefusal::Total) => self.quotas.freed().await,
+                Err(ConnectionRefusal::PerAddress) => {
                     self.shared.metrics.connections_refused_total.increment();
                     tracing::info!("Rejected connection from {} on listener {name}: too many from there", peer.ip());
                     return;
@@ -143,7 +143,7 @@ impl Acceptors {
         self.start(name, stream, peer, permit, alive.clone());
     }
 
-    fn start(&self, name: &Arc<str>, stream: Stream, peer: SocketAddr, permit: Permit, alive: AliveGuard) {
+    fn start(&self, name: &Arc<str>, stream: Stream, peer: SocketAddr, permit: ConnectionPermit, alive: AliveGuard) {
         let (send, receive) = self.buffer_sizes;
         if let Err(error) = stream.set_buffer_sizes(send, receive) {
             tracing::debug!("Cannot set the socket's buffer sizes: {error}");

@@ -12,7 +12,6 @@ mod connection;
 mod dispatch;
 mod error;
 mod frame_reader;
-mod limits;
 mod listener;
 mod memory;
 mod response_writer;
@@ -27,10 +26,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::env::{BoxFuture, Env};
+use crate::quota::ConnectionQuotas;
 use crate::telemetry::Metrics;
 use crate::wire;
 use connection::{Phase, Shared};
-use limits::ConnectionLimits;
 use listener::Acceptors;
 
 pub use dispatch::{Dispatch, RegistryDispatch};
@@ -93,7 +92,7 @@ pub struct Server {
     alive: mpsc::Receiver<()>,
     addresses: Vec<(String, SocketAddr)>,
     shared: Arc<Shared>,
-    limits: Arc<ConnectionLimits>,
+    quotas: Arc<ConnectionQuotas>,
 }
 
 impl Server {
@@ -117,14 +116,14 @@ impl Server {
             write_stall: options.write_stall,
             phase: phase_receiver,
         });
-        let limits = ConnectionLimits::new(
+        let quotas = ConnectionQuotas::new(
             options.max_connections,
             options.max_connections_per_address,
             options.max_connections_overrides.clone(),
         );
         let acceptors = Arc::new(Acceptors {
             shared: Arc::clone(&shared),
-            limits: Arc::clone(&limits),
+            quotas: Arc::clone(&quotas),
             spawn: Arc::clone(&env.spawn),
             next_connection_id: AtomicU64::new(0),
             buffer_sizes: (options.send_buffer, options.receive_buffer),
@@ -134,7 +133,7 @@ impl Server {
             let run: BoxFuture<'static, ()> = Box::pin(Arc::clone(&acceptors).run(bound, alive_guard.clone()));
             env.spawn.spawn("acceptor", run);
         }
-        Self { env: env.clone(), phase, alive, addresses, shared, limits }
+        Self { env: env.clone(), phase, alive, addresses, shared, quotas }
     }
 
     /// Names and addresses of the listeners, in their order.
@@ -144,7 +143,7 @@ impl Server {
 
     /// Connections now.
     pub fn connections(&self) -> usize {
-        self.limits.total()
+        self.quotas.total()
     }
 
     /// Bytes that frames take now.

@@ -1,4 +1,4 @@
-//! How many connections there may be, in total and from one address (Kafka: `ConnectionQuotas`).
+//! How many connections there may be, in total and from one address (`ConnectionQuotas`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// Why a connection is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ConnectionRefusal {
     /// `max.connections` is reached: the acceptor waits for a place.
     Total,
     /// `max.connections.per.ip` is reached: the connection is closed.
@@ -17,7 +17,7 @@ pub enum Refusal {
 }
 
 /// Counts connections.
-pub struct ConnectionLimits {
+pub struct ConnectionQuotas {
     max_total: usize,
     max_per_address: usize,
     overrides: HashMap<IpAddr, usize>,
@@ -32,23 +32,23 @@ struct Counts {
 }
 
 /// One connection's place; given back when dropped.
-pub struct Permit {
-    limits: Arc<ConnectionLimits>,
+pub struct ConnectionPermit {
+    quotas: Arc<ConnectionQuotas>,
     address: IpAddr,
 }
 
-impl ConnectionLimits {
+impl ConnectionQuotas {
     /// `max.connections`, `max.connections.per.ip` and `max.connections.per.ip.overrides`.
     pub fn new(max_total: usize, max_per_address: usize, overrides: HashMap<IpAddr, usize>) -> Arc<Self> {
         Arc::new(Self { max_total, max_per_address, overrides, counts: Mutex::default(), freed: Notify::new() })
     }
 
     /// Takes a place for a connection from `address`.
-    pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
+    pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, ConnectionRefusal> {
         let address = address.to_canonical();
         let mut counts = self.counts.lock();
         if counts.total >= self.max_total {
-            return Err(Refusal::Total);
+            return Err(ConnectionRefusal::Total);
         }
         let allowed = self.overrides.get(&address).copied().unwrap_or(self.max_per_address);
         let count = counts.by_address.entry(address).or_default();
@@ -56,11 +56,11 @@ impl ConnectionLimits {
             if *count == 0 {
                 counts.by_address.remove(&address);
             }
-            return Err(Refusal::PerAddress);
+            return Err(ConnectionRefusal::PerAddress);
         }
         *count += 1;
         counts.total += 1;
-        Ok(Permit { limits: Arc::clone(self), address })
+        Ok(ConnectionPermit { quotas: Arc::clone(self), address })
     }
 
     /// Connections now.
@@ -74,9 +74,9 @@ impl ConnectionLimits {
     }
 }
 
-impl Drop for Permit {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut counts = self.limits.counts.lock();
+        let mut counts = self.quotas.counts.lock();
         counts.total -= 1;
         if let Some(count) = counts.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -85,7 +85,7 @@ impl Drop for Permit {
             }
         }
         drop(counts);
-        self.limits.freed.notify_one();
+        self.quotas.freed.notify_one();
     }
 }
 
@@ -99,18 +99,18 @@ mod tests {
         let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
         let other: IpAddr = "10.0.0.1".parse().expect("an address");
         let third: IpAddr = "10.0.0.2".parse().expect("an address");
-        let limits = ConnectionLimits::new(4, 2, HashMap::from([(other, 1), (third, 0)]));
-        let first = limits.acquire(home).expect("a place");
-        let _second = limits.acquire(mapped).expect("a place");
-        assert_eq!(limits.acquire(home).err(), Some(Refusal::PerAddress));
-        let _third = limits.acquire(other).expect("a place");
-        assert_eq!(limits.acquire(other).err(), Some(Refusal::PerAddress));
-        assert_eq!(limits.acquire(third).err(), Some(Refusal::PerAddress));
+        let quotas = ConnectionQuotas::new(4, 2, HashMap::from([(other, 1), (third, 0)]));
+        let first = quotas.acquire(home).expect("a place");
+        let _second = quotas.acquire(mapped).expect("a place");
+        assert_eq!(quotas.acquire(home).err(), Some(ConnectionRefusal::PerAddress));
+        let _third = quotas.acquire(other).expect("a place");
+        assert_eq!(quotas.acquire(other).err(), Some(ConnectionRefusal::PerAddress));
+        assert_eq!(quotas.acquire(third).err(), Some(ConnectionRefusal::PerAddress));
         drop(first);
-        let _fourth = limits.acquire(home).expect("a place");
-        let _fifth = limits.acquire("10.0.0.3".parse().expect("an address")).expect("a place");
-        assert_eq!(limits.acquire("10.0.0.4".parse().expect("an address")).err(), Some(Refusal::Total));
-        assert_eq!(limits.total(), 4);
-        assert!(!limits.counts.lock().by_address.contains_key(&third));
+        let _fourth = quotas.acquire(home).expect("a place");
+        let _fifth = quotas.acquire("10.0.0.3".parse().expect("an address")).expect("a place");
+        assert_eq!(quotas.acquire("10.0.0.4".parse().expect("an address")).err(), Some(ConnectionRefusal::Total));
+        assert_eq!(quotas.total(), 4);
+        assert!(!quotas.counts.lock().by_address.contains_key(&third));
     }
 }
