@@ -62,7 +62,7 @@ impl Log {
         let ValidatedBatch { mut header, body } = batch;
         let marker = self.marker_of(&header, &body)?;
         let mut rolled = false;
-        let mut flush_due = false;
+        let flush_due;
         let mut info = {
             let mut state = self.lock();
             self.check_usable(&state)?;
@@ -84,7 +84,7 @@ impl Log {
             header.partition_leader_epoch = leader_epoch;
             self.append_locked(&mut state, &header, &body, marker, origin, now_ms, &mut rolled)?;
             let unflushed = state.log_end_offset - state.recovery_point;
-            flush_due = flush_due || unflushed >= state.config.flush_messages;
+            flush_due = unflushed >= state.config.flush_messages;
             LogAppendInfo {
                 first_offset: header.base_offset,
                 last_offset: header.last_offset(),
