@@ -9,6 +9,7 @@ pub mod config;
 pub mod coordinator;
 pub mod env;
 pub mod metadata;
+pub mod mutant;
 pub mod quota;
 pub mod record;
 pub mod replica;

@@ -25,7 +25,8 @@ const FLOORS: [(&str, u32); 13] = [
 ];
 
 /// Base rooms, each with the base rooms that it may import.
-const BASE_EDGES: [(&str, &[&str]); 7] = [
+const BASE_EDGES: [(&str, &[&str]); 8] = [
+    ("mutant", &[]),
     ("types", &[]),
     ("env", &[]),
     ("record", &["types"]),
