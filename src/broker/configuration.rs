@@ -12,7 +12,7 @@ use crate::api::{AdvertisedListeners, Endpoint};
 use crate::config::{BrokerConfig, DeclaredTopic};
 use crate::metadata::{ConfigResourceType, MetadataDelta, MetadataImage, MetadataPublisher};
 use crate::server::{ListenerOptions, ServerOptions};
-use crate::storage::LogManagerOptions;
+use crate::storage::{FlushLimits, LogManagerOptions};
 use crate::wire::{FrameLimits, str_bytes};
 
 /// How the files that may be open are shared out: a crowd of connections must not keep a log from its segments, which
@@ -60,6 +60,10 @@ pub(super) fn log_manager_options(
         high_watermark_checkpoint_interval_ms: check(config.replica_high_watermark_checkpoint_interval_ms()),
         producer_id_expiration_ms: config.producer_id_expiration_ms().into(),
         producer_id_expiration_check_interval_ms: check(config.producer_id_expiration_check_interval_ms().into()),
+        flush_limits: FlushLimits {
+            max_unflushed_bytes: u64::try_from(config.ottla_flush_max_unflushed_bytes()).unwrap_or(u64::MAX),
+            max_unflushed_ms: config.ottla_flush_max_unflushed_ms(),
+        },
         ..LogManagerOptions::new(config.log_dirs(), config.node_id())
     }
 }

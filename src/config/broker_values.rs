@@ -148,6 +148,10 @@ broker_values! {
     offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor";
     /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes";
+    /// `ottla.flush.max.unflushed.bytes`: most acknowledged bytes of a partition that only memory holds.
+    ottla_flush_max_unflushed_bytes: i64 = "ottla.flush.max.unflushed.bytes";
+    /// `ottla.flush.max.unflushed.ms`: milliseconds after which what was appended is flushed.
+    ottla_flush_max_unflushed_ms: i64 = "ottla.flush.max.unflushed.ms";
     /// `producer.id.expiration.check.interval.ms`: milliseconds between looks for producers that are no longer remembered.
     producer_id_expiration_check_interval_ms: i32 = "producer.id.expiration.check.interval.ms";
     /// `producer.id.expiration.ms`: milliseconds that a partition remembers an idempotent producer after its last write.

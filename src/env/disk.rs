@@ -82,6 +82,13 @@ pub trait DiskFile: Send + Sync {
     }
 }
 
+/// A whole file system that is kept open.
+pub trait FileSystem: Send + Sync {
+    /// Makes everything durable that any process wrote, created, renamed or removed on it (`syncfs`), which for many files is
+    /// cheaper than each alone. An error is final, as that of [`DiskFile::sync_data`], and reports what failed since it was opened.
+    fn sync(&self) -> io::Result<()>;
+}
+
 /// A file system.
 pub trait Disk: Send + Sync {
     /// Opens a file.
@@ -106,6 +113,11 @@ pub trait Disk: Send + Sync {
 
     /// The volume that a path is on; `None` when the disk has no such thing.
     fn space(&self, _path: &Path) -> io::Result<Option<DiskSpace>> {
+        Ok(None)
+    }
+
+    /// The file system that a directory is on, to sync it as a whole; `None` where that cannot be relied on.
+    fn file_system(&self, _path: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
         Ok(None)
     }
 

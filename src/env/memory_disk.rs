@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::clock::Clock;
-use super::disk::{Disk, DiskFile, FileKind, FileMetadata, OpenMode};
+use super::disk::{Disk, DiskFile, FileKind, FileMetadata, FileSystem, OpenMode};
 
 /// A file is a list of chunks of this size, the last one shorter; a growing file moves at most its last chunk.
 const CHUNK_SIZE: usize = 64 * 1024;
@@ -351,11 +351,29 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn file_system(&self, _path: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
+        Ok(Some(Arc::new(self.clone())))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         if !self.state.lock().locks.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(LockGuard { state: self.state.clone(), path: path.to_owned() }))
+    }
+}
+
+impl FileSystem for MemoryDisk {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        for file in state.files.values() {
+            file.sync_data()?;
+        }
+        if self.device.tracks_durability {
+            state.durable_files = state.files.clone();
+            state.durable_directories = state.directories.clone();
+        }
+        Ok(())
     }
 }
 
@@ -433,6 +451,23 @@ mod tests {
         assert_eq!(disk.power_cut().read(path, 100).unwrap(), b"one");
         disk.sync_dir(Path::new("/data")).unwrap();
         assert_eq!(disk.power_cut().read(path, 100).unwrap(), b"two");
+    }
+
+    #[test]
+    fn syncing_the_file_system_keeps_everything_as_it_is() {
+        let disk = disk();
+        disk.write_atomically(Path::new("/data/gone"), b"x").unwrap();
+        disk.create_dir_all(Path::new("/data/t-0")).unwrap();
+        let file = disk.open(Path::new("/data/t-0/a"), OpenMode::CreateReadWrite).unwrap();
+        file.write_all_at(b"one", 0).unwrap();
+        disk.remove_file(Path::new("/data/gone")).unwrap();
+        disk.file_system(Path::new("/data")).unwrap().expect("there is one").sync().unwrap();
+        file.write_all_at(b"two", 3).unwrap();
+        let after = disk.power_cut();
+        assert_eq!(after.read(Path::new("/data/t-0/a"), 100).unwrap(), b"one");
+        assert!(after.metadata(Path::new("/data/gone")).is_err());
+        disk.set_fault(Some(Fault::Sync));
+        assert!(disk.file_system(Path::new("/data")).unwrap().expect("there is one").sync().is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod spawn;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, OpenMode};
+pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
 pub use memory_disk::{Fault, MemoryDisk};
 pub use process::{open_files_limit, raise_open_files_limit};
 pub use random::{Random, SeededRandom, SystemRandom};

@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::FlockOperation;
 
-use super::disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, OpenMode};
+use super::disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
 
 /// The operating system's file system.
 #[derive(Default)]
@@ -129,9 +129,55 @@ impl Disk for RealDisk {
         Ok(Some(DiskSpace { total, usable: volume.f_bavail.saturating_mul(volume.f_frsize) }))
     }
 
+    #[cfg(target_os = "linux")]
+    fn file_system(&self, path: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
+        /// `OVERLAYFS_SUPER_MAGIC`: it passes on the errors of some of its layers only.
+        const OVERLAY: u64 = 0x794c_7630;
+        let directory = File::open(path)?;
+        let is_overlay = rustix::fs::fstatfs(&directory)?.f_type as u64 == OVERLAY;
+        if is_overlay || !syncfs_reports_errors(rustix::system::uname().release().to_str().unwrap_or_default()) {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(RealFileSystem(directory))))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(file))
+    }
+}
+
+#[cfg(target_os = "linux")]
+struct RealFileSystem(File);
+
+#[cfg(target_os = "linux")]
+impl FileSystem for RealFileSystem {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
+}
+
+/// Before Linux 5.8 `syncfs` said nothing of writes that failed.
+#[cfg(target_os = "linux")]
+fn syncfs_reports_errors(release: &str) -> bool {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+        _ => false,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::syncfs_reports_errors;
+
+    #[test]
+    fn only_kernels_that_report_errors_sync_whole_file_systems() {
+        for (release, reports) in
+            [("6.18.44-fc-v669", true), ("5.8.0", true), ("5.7.19", false), ("4.19", false), ("", false)]
+        {
+            assert_eq!(syncfs_reports_errors(release), reports, "{release}");
+        }
     }
 }

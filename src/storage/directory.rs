@@ -9,12 +9,16 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use uuid::Uuid;
 
+use super::dirty_logs::{DirtyLogs, FlushLimits};
 use super::segment_files::OpenFiles;
 use super::{StorageError, StorageResult};
-use crate::env::Env;
+use crate::env::{Env, FileSystem};
 
 /// Called once with the path of a log directory that went offline; no lock of this room is needed to run it.
 pub type FailureListener = Arc<dyn Fn(&Path) + Send + Sync>;
+
+/// Writes the recovery points of a log directory down.
+pub(super) type Checkpointer = Arc<dyn Fn() -> StorageResult<()> + Send + Sync>;
 
 /// A log directory. The first failed write or sync takes it offline for the rest of the process's life.
 pub struct LogDirectory {
@@ -27,20 +31,47 @@ pub struct LogDirectory {
     pub(super) open_files: OpenFiles,
     /// Counts what the periodic checkpoints hold: appended batches, moved watermarks, moved start offsets.
     changes: AtomicU64,
+    flush_limits: FlushLimits,
+    pub(super) dirty: DirtyLogs,
+    /// Held by whoever syncs many logs with one call; taken before their own locks.
+    pub(super) flushing_together: Mutex<()>,
+    file_system: Option<Arc<dyn FileSystem>>,
+    checkpointer: Mutex<Option<Checkpointer>>,
+    checkpoint_due: AtomicBool,
 }
 
 impl LogDirectory {
     /// A directory that exists already; `max_open_files` bounds the handles kept open for it.
     pub fn new(env: Env, path: impl Into<PathBuf>, id: Uuid, max_open_files: usize) -> Arc<Self> {
+        Self::with_flush_limits(env, path, id, max_open_files, FlushLimits::default())
+    }
+
+    /// As [`LogDirectory::new`], with other limits for what a power cut may take of its logs.
+    pub fn with_flush_limits(
+        env: Env,
+        path: impl Into<PathBuf>,
+        id: Uuid,
+        max_open_files: usize,
+        flush_limits: FlushLimits,
+    ) -> Arc<Self> {
+        let path: Arc<Path> = path.into().into();
+        // Kept open: it reports what failed since.
+        let file_system = env.disk.file_system(&path).ok().flatten();
         Arc::new(Self {
             env,
-            path: path.into().into(),
+            path,
             id,
             offline: AtomicBool::new(false),
             failure: Mutex::new(None),
             listener: Mutex::new(None),
             open_files: OpenFiles::new(max_open_files),
             changes: AtomicU64::new(0),
+            flush_limits,
+            dirty: DirtyLogs::default(),
+            flushing_together: Mutex::new(()),
+            file_system,
+            checkpointer: Mutex::new(None),
+            checkpoint_due: AtomicBool::new(false),
         })
     }
 
@@ -108,5 +139,36 @@ impl LogDirectory {
 
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn flush_limits(&self) -> FlushLimits {
+        self.flush_limits
+    }
+
+    /// The file system, where it can be synced as a whole.
+    pub(super) fn file_system(&self) -> Option<&Arc<dyn FileSystem>> {
+        self.file_system.as_ref()
+    }
+
+    /// Sets what writes the recovery points.
+    pub(super) fn set_checkpointer(&self, checkpointer: Checkpointer) {
+        *self.checkpointer.lock() = Some(checkpointer);
+    }
+
+    /// A recovery point has moved far since it was written down.
+    pub(super) fn ask_for_checkpoint(&self) {
+        self.checkpoint_due.store(true, Ordering::Release);
+    }
+
+    /// Writes the recovery points if a log asked for it. No lock of a log may be held.
+    pub(super) fn checkpoint_if_due(&self) -> StorageResult<()> {
+        if self.checkpoint_due.swap(false, Ordering::AcqRel) { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// Writes the recovery points of all logs now, durably; nothing if this directory belongs to no manager. No lock of a log
+    /// may be held.
+    pub(super) fn checkpoint(&self) -> StorageResult<()> {
+        let checkpointer = self.checkpointer.lock().clone();
+        checkpointer.map_or(Ok(()), |checkpointer| checkpointer())
     }
 }

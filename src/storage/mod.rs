@@ -21,6 +21,7 @@
 mod batch_scan;
 mod checkpoint;
 mod directory;
+mod dirty_logs;
 mod error;
 mod file_names;
 mod leader_epoch_cache;
@@ -36,6 +37,7 @@ mod sparse_index;
 
 pub use checkpoint::EpochEntry;
 pub use directory::{FailureListener, LogDirectory};
+pub use dirty_logs::FlushLimits;
 pub use error::{StorageError, StorageResult};
 pub use log::{
     AbortedTransaction, AppendOrigin, FetchDataInfo, FetchIsolation, FileSlice, FlushTicket, Log, LogAppendInfo,

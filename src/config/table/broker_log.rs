@@ -222,6 +222,23 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "Threads of each data directory that recover logs at the start.",
     ),
     row(
+        "ottla.flush.max.unflushed.bytes",
+        Long,
+        Some("16777216"),
+        AtLeast(1),
+        ReadOnly,
+        "Most acknowledged bytes of a partition that only memory holds; from half of it on they are flushed, and beyond it \
+         acknowledgements wait for the disk.",
+    ),
+    row(
+        "ottla.flush.max.unflushed.ms",
+        Long,
+        Some("1000"),
+        AtLeast(1),
+        ReadOnly,
+        "Milliseconds after which what was appended is flushed to the disk; 9223372036854775807 flushes by bytes only.",
+    ),
+    row(
         "producer.id.expiration.check.interval.ms",
         Int,
         Some("600000"),

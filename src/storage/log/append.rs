@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::flush::UnflushedBytes;
 use super::{FlushTicket, Log, LogState};
 use crate::config::LogConfig;
 use crate::record::{BatchHeader, TimestampType, ValidatedBatch, control_record_type};
@@ -43,7 +44,7 @@ pub struct LogAppendInfo {
     pub log_end_offset: i64,
     /// The batch was there already and was not appended again.
     pub duplicate: bool,
-    /// Set when `flush.messages` asks for a sync now: the answer must wait for it.
+    /// Set when `flush.messages` or `ottla.flush.max.unflushed.bytes` ask for a sync now: the answer must wait for it.
     pub flush: Option<FlushTicket>,
 }
 
@@ -62,7 +63,7 @@ impl Log {
         let ValidatedBatch { mut header, body } = batch;
         let marker = self.marker_of(&header, &body)?;
         let mut rolled = false;
-        let flush_due;
+        let (flush_due, unflushed_bytes);
         let mut info = {
             let mut state = self.lock();
             self.check_usable(&state)?;
@@ -85,6 +86,7 @@ impl Log {
             self.append_locked(&mut state, &header, &body, marker, origin, now_ms, &mut rolled)?;
             let unflushed = state.log_end_offset - state.recovery_point;
             flush_due = unflushed >= state.config.flush_messages;
+            unflushed_bytes = self.note_unflushed(&mut state, header.size_in_bytes() as u64);
             LogAppendInfo {
                 first_offset: header.base_offset,
                 last_offset: header.last_offset(),
@@ -95,9 +97,9 @@ impl Log {
                 flush: None,
             }
         };
-        if flush_due {
+        if flush_due || unflushed_bytes == UnflushedBytes::TooMany {
             info.flush = Some(self.flush_ticket(info.log_end_offset));
-        } else if rolled {
+        } else if rolled || unflushed_bytes == UnflushedBytes::Many {
             self.flush_in_background();
         }
         Ok(info)

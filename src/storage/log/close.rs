@@ -1,8 +1,8 @@
 //! The clean end of a log.
 
 use super::{Log, LogState};
-use crate::storage::StorageResult;
 use crate::storage::segment_files::SegmentFileKind;
+use crate::storage::{StorageError, StorageResult};
 
 /// Entries of both indexes that fit into one page.
 const SAFE_INDEX_ENTRIES: usize = 4096 / 12;
@@ -19,22 +19,27 @@ pub(in crate::storage) struct CheckpointedOffsets {
 impl Log {
     /// Makes everything durable, index files and producers included, and ends all use of the log.
     pub fn close(&self) -> StorageResult<()> {
-        {
-            let mut state = self.lock();
-            if state.closed {
-                return Ok(());
-            }
-            self.check_usable(&state)?;
-            self.write_caches(&mut state)?;
-            // Whoever writes the marker of a clean stop syncs the log directory; of an empty log nothing else is worth a sync.
-            state.flush.parent_unsynced = false;
-            if state.log_end_offset == state.recovery_point && state.log_end_offset == state.log_start_offset {
-                state.flush.directory_unsynced = false;
-                state.epochs_unsynced = false;
-            }
+        match self.prepare_close() {
+            Ok(()) => {}
+            Err(StorageError::LogClosed { .. }) => return Ok(()),
+            Err(error) => return Err(error),
         }
         self.flush()?;
         self.mark_closed();
+        Ok(())
+    }
+
+    /// Writes what a clean start reads instead of the log; a flush and [`Log::mark_closed`] end it.
+    pub(in crate::storage) fn prepare_close(&self) -> StorageResult<()> {
+        let mut state = self.lock();
+        self.check_usable(&state)?;
+        self.write_caches(&mut state)?;
+        // Whoever writes the marker of a clean stop syncs the log directory; of an empty log nothing else is worth a sync.
+        state.flush.parent_unsynced = false;
+        if state.log_end_offset == state.recovery_point && state.log_end_offset == state.log_start_offset {
+            state.flush.directory_unsynced = false;
+            state.epochs_unsynced = false;
+        }
         Ok(())
     }
 
@@ -65,7 +70,8 @@ impl Log {
 
     /// What the periodic checkpoints write down.
     pub(in crate::storage) fn checkpointed_offsets(&self) -> CheckpointedOffsets {
-        let state = self.lock();
+        let mut state = self.lock();
+        Log::note_checkpoint(&mut state);
         CheckpointedOffsets {
             recovery_point: state.recovery_point,
             log_start_offset: (state.log_start_offset > state.first_base_offset()).then_some(state.log_start_offset),

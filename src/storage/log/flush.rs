@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{Log, LogState};
 use crate::env::DiskFile;
+use crate::storage::directory::LogDirectory;
+use crate::storage::dirty_logs::CHECKPOINT_BYTES;
 use crate::storage::file_names::{LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA};
 use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::{StorageError, StorageResult};
@@ -27,7 +29,16 @@ pub(in crate::storage) struct FlushState {
     /// The log's directory itself is new.
     pub(in crate::storage) parent_unsynced: bool,
     pub(in crate::storage) last_flush: Duration,
+    /// Bytes appended that no finished sync covers.
+    unflushed_bytes: u64,
+    /// Bytes synced since the recovery point was written down.
+    bytes_since_checkpoint: u64,
+    /// Whether the directory's list of dirty logs has this one.
+    listed: bool,
 }
+
+/// Dirty logs from which on one sync of the file system is cheaper than one of each.
+const SYNC_TOGETHER_MIN: usize = 16;
 
 /// Completes once everything before an offset is durable, or with the error that made that impossible.
 #[derive(Debug)]
@@ -71,6 +82,7 @@ impl Future for FlushTicket {
 /// What one sync has to do, taken under the lock.
 struct FlushWork {
     end_offset: i64,
+    bytes: u64,
     files: Vec<Arc<dyn DiskFile>>,
     epochs: bool,
     directory: bool,
@@ -158,21 +170,74 @@ impl Log {
         }
     }
 
+    /// Counts appended bytes and has the background flush look at this log; whether a flush should begin at once.
+    pub(super) fn note_unflushed(self: &Arc<Self>, state: &mut LogState, bytes: u64) -> UnflushedBytes {
+        let flush = &mut state.flush;
+        flush.unflushed_bytes += bytes;
+        if !std::mem::replace(&mut flush.listed, true) {
+            self.directory.dirty.add(Arc::downgrade(self));
+        }
+        let limit = self.directory.flush_limits().max_unflushed_bytes;
+        match flush.unflushed_bytes {
+            bytes if bytes > limit => UnflushedBytes::TooMany,
+            bytes if bytes > limit / 2 && !flush.running => UnflushedBytes::Many,
+            _ => UnflushedBytes::Few,
+        }
+    }
+
+    /// Has the background flush look at a log whose end is not known to be durable, as after a recovery.
+    pub(in crate::storage) fn list_if_dirty(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.recovery_point < state.log_end_offset && !std::mem::replace(&mut state.flush.listed, true) {
+            // So that the next recovery need not read the same again.
+            state.flush.bytes_since_checkpoint = CHECKPOINT_BYTES;
+            self.directory.dirty.add(Arc::downgrade(self));
+        }
+    }
+
+    /// Bytes that a power cut would take.
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.lock().flush.unflushed_bytes
+    }
+
+    /// The recovery point was written down.
+    pub(super) fn note_checkpoint(state: &mut LogState) {
+        state.flush.bytes_since_checkpoint = 0;
+    }
+
     /// Makes everything appended so far durable, on this thread, and moves the recovery point. A failure takes the log
     /// directory offline; the sync is never tried again.
     pub fn flush(&self) -> StorageResult<()> {
-        // One at a time: what another flush took out to sync is not durable before that flush ends.
-        let _flushing = self.flushing.lock();
-        let work = {
-            let mut state = self.lock();
-            self.check_usable(&state)?;
-            if state.recovery_point >= state.log_end_offset && !state.flush.directory_unsynced && !state.epochs_unsynced
-            {
-                return Ok(());
-            }
-            self.take_flush_work(&mut state)?
-        };
-        let synced = self.sync(&work);
+        {
+            // One at a time: what another flush took out to sync is not durable before that flush ends.
+            let _flushing = self.flushing.lock();
+            let Some(work) = self.begin_flush(true)? else { return Ok(()) };
+            let synced = self.sync(&work);
+            self.end_flush(work, synced)?;
+        }
+        self.directory.checkpoint_if_due()
+    }
+
+    /// What there is to sync; `None`: nothing. The caller holds `flushing`, or has the log to itself.
+    fn begin_flush(&self, open_files: bool) -> StorageResult<Option<FlushWork>> {
+        let mut state = self.lock();
+        self.check_usable(&state)?;
+        if state.recovery_point >= state.log_end_offset && !state.flush.directory_unsynced && !state.epochs_unsynced {
+            return Ok(None);
+        }
+        let files = if open_files { self.unsynced_files(&state)? } else { Vec::new() };
+        Ok(Some(FlushWork {
+            end_offset: state.log_end_offset,
+            bytes: state.flush.unflushed_bytes,
+            files,
+            epochs: std::mem::take(&mut state.epochs_unsynced),
+            directory: std::mem::take(&mut state.flush.directory_unsynced),
+            parent: std::mem::take(&mut state.flush.parent_unsynced),
+        }))
+    }
+
+    /// Takes over what a sync achieved.
+    fn end_flush(&self, work: FlushWork, synced: StorageResult<()>) -> StorageResult<()> {
         let mut state = self.lock();
         if synced.is_err() {
             state.epochs_unsynced |= work.epochs;
@@ -181,12 +246,18 @@ impl Log {
             return synced;
         }
         state.recovery_point = state.recovery_point.max(work.end_offset.min(state.log_end_offset));
-        state.flush.last_flush = self.directory.env.clock.monotonic();
+        let flush = &mut state.flush;
+        flush.last_flush = self.directory.env.clock.monotonic();
+        flush.unflushed_bytes = flush.unflushed_bytes.saturating_sub(work.bytes);
+        flush.bytes_since_checkpoint += work.bytes;
+        if flush.bytes_since_checkpoint >= CHECKPOINT_BYTES {
+            self.directory.ask_for_checkpoint();
+        }
         self.directory.note_change();
         Ok(())
     }
 
-    fn take_flush_work(&self, state: &mut LogState) -> StorageResult<FlushWork> {
+    fn unsynced_files(&self, state: &LogState) -> StorageResult<Vec<Arc<dyn DiskFile>>> {
         let mut files = Vec::new();
         let first = state.sealed_index_for(state.recovery_point.max(state.first_base_offset()));
         let unsynced = first.map_or(&[][..], |first| &state.sealed[first..]);
@@ -197,13 +268,7 @@ impl Log {
                     .map_err(|error| segment.write_error(SegmentFileKind::Log, &error))?,
             );
         }
-        Ok(FlushWork {
-            end_offset: state.log_end_offset,
-            files,
-            epochs: std::mem::take(&mut state.epochs_unsynced),
-            directory: std::mem::take(&mut state.flush.directory_unsynced),
-            parent: std::mem::take(&mut state.flush.parent_unsynced),
-        })
+        Ok(files)
     }
 
     fn sync(&self, work: &FlushWork) -> StorageResult<()> {
@@ -237,4 +302,64 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// How much of a log a power cut would take, measured by `ottla.flush.max.unflushed.bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnflushedBytes {
+    /// Nothing to do.
+    Few,
+    /// A flush should begin.
+    Many,
+    /// As much as there may be: whoever adds to it waits for the disk.
+    TooMany,
+}
+
+/// Takes the dirty logs of a directory off its list and makes them durable (see [`flush_all`]).
+pub(in crate::storage) fn flush_dirty(directory: &LogDirectory) -> StorageResult<()> {
+    let mut logs = directory.dirty.take();
+    logs.retain(|log| {
+        let mut state = log.lock();
+        state.flush.listed = false;
+        state.recovery_point < state.log_end_offset
+    });
+    flush_all(directory, &logs)
+}
+
+/// Makes logs of one directory durable: few of them one after the other, many with one sync of the file system. Closed logs are
+/// left out. The first failure takes the directory offline and is returned.
+pub(in crate::storage) fn flush_all(directory: &LogDirectory, logs: &[Arc<Log>]) -> StorageResult<()> {
+    let file_system = directory.file_system().filter(|_| logs.len() >= SYNC_TOGETHER_MIN);
+    let Some(file_system) = file_system else {
+        for log in logs {
+            match log.flush() {
+                Ok(()) | Err(StorageError::LogClosed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(());
+    };
+    {
+        // Who holds many of these locks is alone in that; all others hold one and wait for none.
+        let _together = directory.flushing_together.lock();
+        let _flushing: Vec<_> = logs.iter().map(|log| log.flushing.lock()).collect();
+        let mut works = Vec::new();
+        for log in logs {
+            match log.begin_flush(false) {
+                Ok(work) => works.extend(work.map(|work| (log, work))),
+                Err(StorageError::LogClosed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let synced = match works.is_empty() {
+            true => Ok(()),
+            false => file_system.sync().map_err(|error| directory.fail("syncing", directory.path(), &error)),
+        };
+        for (log, work) in works {
+            // One error for all: the directory is offline.
+            let _ = log.end_flush(work, synced.clone());
+        }
+        synced?;
+    }
+    directory.checkpoint_if_due()
 }

@@ -38,6 +38,7 @@ use crate::types::TopicPartition;
 pub use append::{AppendOrigin, LogAppendInfo};
 pub(super) use append::{index_interval_bytes, parse_marker};
 pub use flush::FlushTicket;
+pub(super) use flush::{flush_all, flush_dirty};
 pub use read::{AbortedTransaction, FetchDataInfo, FetchIsolation, FileSlice, TimestampAndOffset};
 pub(super) use retention::remove_directory_later;
 pub(super) use state::{LogState, OffsetPosition};
@@ -96,7 +97,9 @@ pub struct Log {
 impl Log {
     /// Opens the log, creating its directory if there is none; recovers it unless it was stopped cleanly.
     pub fn open(options: LogOptions) -> StorageResult<Arc<Self>> {
-        recovery::open(options).map(Arc::new)
+        let log = Arc::new(recovery::open(options)?);
+        log.list_if_dirty();
+        Ok(log)
     }
 
     pub(super) fn from_parts(options: &LogOptions, path: Arc<LogPath>, state: LogState) -> Self {

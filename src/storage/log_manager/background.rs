@@ -6,8 +6,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::LogManager;
+use crate::storage::log::flush_dirty;
 
 type Work = fn(&Arc<LogManager>);
+
+/// Longest wait of a background flush; a longer `ottla.flush.max.unflushed.ms` means none at all.
+const MAX_FLUSH_WAIT_MS: i64 = i64::MAX / 2;
 
 impl LogManager {
     /// Starts the background tasks.
@@ -22,6 +26,43 @@ impl LogManager {
         self.every("highwatermark-checkpoint", interval, interval, Self::checkpoint_high_watermarks);
         let interval = options.producer_id_expiration_check_interval_ms;
         self.every("producer-expiration", interval, interval, Self::expire_producers);
+        for index in 0..self.directories.len() {
+            self.flush_in_rounds(index);
+        }
+    }
+
+    /// Flushes the dirty logs of a directory, `ottla.flush.max.unflushed.ms` after the first became so. Sleeps while there are none.
+    fn flush_in_rounds(self: &Arc<Self>, index: usize) {
+        let directory = self.directories[index].directory.clone();
+        let wait_ms = directory.flush_limits().max_unflushed_ms;
+        if wait_ms >= MAX_FLUSH_WAIT_MS {
+            return;
+        }
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+        let env = self.env.clone();
+        let manager = Arc::downgrade(self);
+        let name = "background-flush";
+        let task = async move {
+            loop {
+                directory.dirty.wake.notified().await;
+                if is_over(&manager) {
+                    return;
+                }
+                env.clock.sleep_until(env.clock.monotonic() + wait).await;
+                if !run(&manager, name, move |manager| manager.flush_dirty_logs_in(index)).await {
+                    return;
+                }
+            }
+        };
+        self.env.spawn.spawn(name, Box::pin(task));
+    }
+
+    /// Makes durable what was appended in a directory.
+    pub(super) fn flush_dirty_logs_in(self: &Arc<Self>, index: usize) {
+        let directory = &self.directories[index].directory;
+        if let Err(error) = flush_dirty(directory) {
+            tracing::error!("background flush of {}: {error}", directory.path().display());
+        }
     }
 
     fn every(self: &Arc<Self>, name: &'static str, initial_ms: i64, interval_ms: i64, work: Work) {
@@ -87,8 +128,12 @@ impl LogManager {
 }
 
 /// Runs one round on the blocking pool; false when the manager is gone or stopping.
-async fn run(manager: &Weak<LogManager>, name: &'static str, work: Work) -> bool {
-    let Some(manager) = manager.upgrade().filter(|manager| !manager.stopping.load(Ordering::Acquire)) else {
+async fn run(
+    manager: &Weak<LogManager>,
+    name: &'static str,
+    work: impl FnOnce(&Arc<LogManager>) + Send + 'static,
+) -> bool {
+    let Some(manager) = manager.upgrade().filter(|_| !is_over(manager)) else {
         return false;
     };
     let (done, finished) = tokio::sync::oneshot::channel::<()>();
@@ -102,4 +147,8 @@ async fn run(manager: &Weak<LogManager>, name: &'static str, work: Work) -> bool
         }),
     );
     finished.await.is_ok()
+}
+
+fn is_over(manager: &Weak<LogManager>) -> bool {
+    manager.upgrade().is_none_or(|manager| manager.stopping.load(Ordering::Acquire))
 }

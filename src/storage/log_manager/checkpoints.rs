@@ -73,6 +73,15 @@ impl LogManager {
         Ok(())
     }
 
+    /// Writes `recovery-point-offset-checkpoint` of a directory.
+    pub(super) fn write_recovery_points(&self, managed: &ManagedDirectory) -> StorageResult<()> {
+        let mut checkpoints = managed.checkpoints.lock();
+        let recovery_points: OffsetMap = (self.logs_in(managed).into_iter())
+            .map(|log| (log.topic_partition().clone(), log.checkpointed_offsets().recovery_point))
+            .collect();
+        write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, recovery_points)
+    }
+
     /// Writes `replication-offset-checkpoint` of a directory, if anything changed.
     pub(super) fn write_high_watermarks(&self, managed: &ManagedDirectory) -> StorageResult<()> {
         let changes = managed.directory.changes();
@@ -97,7 +106,7 @@ impl LogManager {
         Ok(())
     }
 
-    fn logs_in(&self, managed: &ManagedDirectory) -> Vec<Arc<Log>> {
+    pub(super) fn logs_in(&self, managed: &ManagedDirectory) -> Vec<Arc<Log>> {
         let logs = self.logs.read();
         logs.values().filter(|log| Arc::ptr_eq(log.log_directory(), &managed.directory)).cloned().collect()
     }

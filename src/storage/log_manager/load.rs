@@ -41,7 +41,8 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
     let mut previous_broker_epoch = i64::MAX;
     for Claimed { path, properties, lock } in claimed {
         let id = properties.directory_id.unwrap_or_default();
-        let directory = LogDirectory::new(env.clone(), path, id, options.max_open_files);
+        let directory =
+            LogDirectory::with_flush_limits(env.clone(), path, id, options.max_open_files, options.flush_limits);
         let checkpoints = DirectoryCheckpoints::read(&directory);
         let clean = take_clean_marker(&directory)?;
         previous_broker_epoch = previous_broker_epoch.min(clean.unwrap_or(-1));

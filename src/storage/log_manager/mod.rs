@@ -4,6 +4,8 @@ mod background;
 mod checkpoints;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod flush_tests;
 mod load;
 #[cfg(test)]
 mod log_manager_tests;
@@ -19,9 +21,9 @@ use uuid::Uuid;
 
 use super::directory::LogDirectory;
 use super::file_names::{DELETE_DIR_SUFFIX, STRAY_DIR_SUFFIX, renamed_directory};
-use super::log::{Log, LogOptions, remove_directory_later};
+use super::log::{Log, LogOptions, flush_all, remove_directory_later};
 use super::property_files::{CLEAN_SHUTDOWN_FILE, encode_clean_shutdown};
-use super::{StorageError, StorageResult};
+use super::{FlushLimits, StorageError, StorageResult};
 use crate::config::LogConfig;
 use crate::env::Env;
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
@@ -62,6 +64,8 @@ pub struct LogManagerOptions {
     pub producer_id_expiration_ms: i64,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_id_expiration_check_interval_ms: i64,
+    /// What a power cut may take of a log.
+    pub flush_limits: FlushLimits,
 }
 
 impl LogManagerOptions {
@@ -81,6 +85,7 @@ impl LogManagerOptions {
             high_watermark_checkpoint_interval_ms: 5_000,
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
+            flush_limits: FlushLimits::default(),
         }
     }
 }
@@ -128,7 +133,15 @@ impl LogManager {
     ///
     /// Blocks the thread. Fails if a directory is locked by another process or not this broker's, and if no directory can be used.
     pub fn open(env: Env, options: LogManagerOptions) -> StorageResult<Arc<Self>> {
-        load::open(env, options).map(Arc::new)
+        let manager = Arc::new(load::open(env, options)?);
+        for (index, managed) in manager.directories.iter().enumerate() {
+            let manager = Arc::downgrade(&manager);
+            managed.directory.set_checkpointer(Arc::new(move || match manager.upgrade() {
+                Some(manager) => manager.write_recovery_points(&manager.directories[index]),
+                None => Ok(()),
+            }));
+        }
+        Ok(manager)
     }
 
     /// The cluster's id.
@@ -281,15 +294,7 @@ impl LogManager {
     /// Directories that are offline, or were not loaded completely, get no marker and are recovered at the next start.
     pub fn shutdown(&self, broker_epoch: i64) -> StorageResult<()> {
         self.stopping.store(true, Ordering::Release);
-        let failed = Arc::new(Mutex::new(Vec::new()));
-        let failures = failed.clone();
-        parallel::for_each(&self.env, CLOSING_THREADS, self.logs(), move |log: Arc<Log>| {
-            if let Err(error) = log.close() {
-                tracing::error!("closing the log of {}: {error}", log.topic_partition());
-                failures.lock().push((log.log_directory().path().to_owned(), error));
-            }
-        });
-        let failed = failed.lock();
+        let failed = self.close_logs();
         for managed in &self.directories {
             let path = managed.directory.path();
             let complete = managed.fully_loaded && !failed.iter().any(|(directory, _)| directory == path);
@@ -305,5 +310,31 @@ impl LogManager {
             Some((_, error)) => Err(error.clone()),
             None => Ok(()),
         }
+    }
+
+    /// Closes all logs; gives the directories of those that could not be, and why.
+    fn close_logs(&self) -> Vec<(PathBuf, StorageError)> {
+        let failed: Arc<Mutex<Vec<(PathBuf, StorageError)>>> = Arc::default();
+        let failures = failed.clone();
+        parallel::for_each(&self.env, CLOSING_THREADS, self.logs(), move |log: Arc<Log>| {
+            if let Err(error) = log.prepare_close() {
+                tracing::error!("closing the log of {}: {error}", log.topic_partition());
+                failures.lock().push((log.log_directory().path().to_owned(), error));
+            }
+        });
+        let mut failed = std::mem::take(&mut *failed.lock());
+        for managed in &self.directories {
+            let logs = self.logs_in(managed);
+            if !managed.directory.is_offline()
+                && let Err(error) = flush_all(&managed.directory, &logs)
+            {
+                tracing::error!("closing the logs in {}: {error}", managed.directory.path().display());
+                failed.push((managed.directory.path().to_owned(), error));
+            }
+            logs.iter().for_each(|log| log.mark_closed());
+            // Its task ends.
+            managed.directory.dirty.wake.notify_one();
+        }
+        failed
     }
 }
