@@ -97,7 +97,9 @@ fn what_is_older_than_the_limit_survives_a_power_cut() {
 
 /// Runs blocking work when the test says so: a disk that takes its time.
 #[derive(Clone, Default)]
-struct LateSpawn(Arc<parking_lot::Mutex<Vec<Box<dyn FnOnce() + Send>>>>);
+struct LateSpawn(Arc<parking_lot::Mutex<Vec<Work>>>);
+
+type Work = Box<dyn FnOnce() + Send>;
 
 impl Spawn for LateSpawn {
     fn spawn(&self, _name: &'static str, _future: crate::env::BoxFuture<'static, ()>) {}
