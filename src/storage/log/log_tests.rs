@@ -43,7 +43,7 @@ impl World {
         let clock = ManualClock::new(1_000_000);
         let disk = MemoryDisk::new(Arc::new(clock.clone()));
         disk.create_dir_all(Path::new("/data")).unwrap();
-        disk.sync_dir(Path::new("/data")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
         Self::on(clock, disk, LogConfig { segment_bytes: 2048, index_interval_bytes: 256, ..LogConfig::default() })
     }
 

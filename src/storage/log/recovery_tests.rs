@@ -305,6 +305,8 @@ proptest! {
                 }
                 Step::CleanStop => {
                     log.close().unwrap();
+                    // As the manager does it with the marker of the clean stop.
+                    world.disk.sync_dir(std::path::Path::new("/data")).unwrap();
                     let options = LogOptions { log_start_offset: model.start, clean_shutdown: true, ..world.options() };
                     log = Log::open(options).unwrap();
                     model.flushed = model.end;
