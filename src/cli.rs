@@ -3,17 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, StartInput, StartOptions};
 use crate::env::{Disk, OpenMode};
+use crate::tools::dump_log::DumpLogOptions;
 
 /// A properties file larger than this is no properties file.
 const CONFIG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A Kafka-compatible broker. Without arguments it keeps its data in ./ottla-data and listens on port 9092.
 #[derive(Clone, Debug, Default, Parser)]
-#[command(name = "ottla", version)]
+#[command(name = "ottla", version, args_conflicts_with_subcommands = true)]
 #[command(
     after_help = "KAFKA_* environment variables are read as by the official Apache Kafka image: KAFKA_NUM_PARTITIONS=3 \
                         is num.partitions=3.\nFrom the weakest to the strongest: properties file, environment, --data, --override."
@@ -40,6 +41,16 @@ pub struct Arguments {
     /// Print every configuration that Ottla implements, as Markdown, and end
     #[arg(long)]
     pub list_configs: bool,
+    /// Something else than a broker
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `ottla` does beside being a broker.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print log segments, indexes and snapshots, as kafka-dump-log.sh does
+    DumpLog(DumpLogOptions),
 }
 
 /// What the command line cannot be turned into.

@@ -19,6 +19,7 @@ pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod tools;
 pub mod types;
 pub mod wire;
 

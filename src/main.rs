@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use clap::Parser;
-use ottla::cli::Arguments;
+use ottla::cli::{Arguments, Command};
 use ottla::env::RealDisk;
 
 #[global_allocator]
@@ -24,6 +24,9 @@ fn run() -> anyhow::Result<()> {
         let text = ottla::config::render_markdown();
         return std::io::stdout().write_all(text.as_bytes()).context("cannot print the configurations");
     }
+    if let Some(command) = arguments.command {
+        return run_tool(command);
+    }
     ottla::telemetry::init_logging(std::env::var("RUST_LOG").ok().as_deref());
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -34,6 +37,19 @@ fn run() -> anyhow::Result<()> {
     }
     ottla::broker::run(options)?;
     Ok(())
+}
+
+fn run_tool(command: Command) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let result = match command {
+        Command::DumpLog(options) => {
+            ottla::tools::dump_log::dump_log(&RealDisk, &options, &mut out, &mut std::io::stderr().lock())
+        }
+    };
+    // What was printed until an error stays printed.
+    let flushed = out.flush();
+    result?;
+    flushed.context("cannot write")
 }
 
 /// The chain of causes; a cause that the text before it tells already is left out.

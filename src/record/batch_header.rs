@@ -125,6 +125,12 @@ impl BatchHeader {
         if self.base_sequence < 0 { -1 } else { increment_sequence(self.base_sequence, self.last_offset_delta) }
     }
 
+    /// The sequence number of the record at `offset`; -1 if the batch has no sequence.
+    pub fn sequence_of(&self, offset: i64) -> i32 {
+        let delta = offset.wrapping_sub(self.base_offset) as i32;
+        if self.base_sequence < 0 { -1 } else { increment_sequence(self.base_sequence, delta) }
+    }
+
     /// The size of the whole batch in bytes, header included.
     pub fn size_in_bytes(&self) -> usize {
         LOG_OVERHEAD + self.batch_length.max(0) as usize

@@ -45,5 +45,8 @@ pub use log::{
 };
 
 pub use log_manager::{LogDirDescription, LogManager, LogManagerOptions};
+pub use producer_snapshot::{
+    MAX_SNAPSHOT_BYTES as MAX_PRODUCER_SNAPSHOT_BYTES, ProducerSnapshotEntry, read_entries as read_producer_snapshot,
+};
 pub use producer_state::ActiveProducer;
 pub use property_files::{MetaProperties, encode_uuid, parse_uuid};

@@ -4,7 +4,7 @@
 use super::producer_state::{BATCHES_RETAINED, NO_SEQUENCE, ProducerBatch, ProducerEntry, ProducerState};
 
 /// Snapshots read back are cut off here: about four million producers.
-pub(super) const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
+pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 
 const VERSION: i16 = 1;
 const HEADER_BYTES: usize = 10;
@@ -37,8 +37,50 @@ pub(super) fn encode(state: &ProducerState) -> Vec<u8> {
     bytes
 }
 
-/// Reads a snapshot; an error says why the file cannot be used.
-pub(super) fn decode(bytes: &[u8]) -> Result<ProducerState, String> {
+/// A producer in a snapshot, as it stands there (`ProducerStateEntry`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ProducerSnapshotEntry {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// Of its last batch, or -1.
+    pub last_sequence: i32,
+    /// Of its last batch, or -1.
+    pub last_offset: i64,
+    /// Offsets of its last batch less one.
+    pub offset_delta: i32,
+    pub last_timestamp: i64,
+    pub coordinator_epoch: i32,
+    pub current_transaction_first_offset: Option<i64>,
+}
+
+impl ProducerSnapshotEntry {
+    /// The sequence of the first record of the last batch; sequences wrap from `i32::MAX` to 0 (`decrementSequence`).
+    pub fn first_sequence(&self) -> i32 {
+        if self.last_sequence < self.offset_delta {
+            i32::MAX.wrapping_sub(self.offset_delta.wrapping_sub(self.last_sequence)).wrapping_add(1)
+        } else {
+            self.last_sequence.wrapping_sub(self.offset_delta)
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let transaction_first_offset = take_i64(bytes, 38);
+        Self {
+            producer_id: take_i64(bytes, 0),
+            producer_epoch: i16::from_be_bytes([bytes[8], bytes[9]]),
+            last_sequence: take_i32(bytes, 10),
+            last_offset: take_i64(bytes, 14),
+            offset_delta: take_i32(bytes, 22),
+            last_timestamp: take_i64(bytes, 26),
+            coordinator_epoch: take_i32(bytes, 34),
+            current_transaction_first_offset: (transaction_first_offset >= 0).then_some(transaction_first_offset),
+        }
+    }
+}
+
+/// Reads the producers in a snapshot, in the file's order; an error says why the file cannot be used.
+pub fn read_entries(bytes: &[u8]) -> Result<Vec<ProducerSnapshotEntry>, String> {
     let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or("the file is too short")?;
     let version = i16::from_be_bytes([header[0], header[1]]);
     if version != VERSION {
@@ -52,26 +94,26 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ProducerState, String> {
     if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_BYTES)) != Some(body.len()) {
         return Err(format!("{count} producers do not fit the {} bytes", body.len()));
     }
+    Ok(body.chunks_exact(ENTRY_BYTES).map(ProducerSnapshotEntry::decode).collect())
+}
+
+/// Reads a snapshot; an error says why the file cannot be used.
+pub(super) fn decode(bytes: &[u8]) -> Result<ProducerState, String> {
     let mut state = ProducerState::default();
-    body.chunks_exact(ENTRY_BYTES).for_each(|entry| state.load(decode_entry(entry)));
+    read_entries(bytes)?.into_iter().for_each(|entry| state.load(loaded(entry)));
     Ok(state)
 }
 
-fn decode_entry(bytes: &[u8]) -> ProducerEntry {
-    let mut entry = ProducerEntry::new(take_i64(bytes, 0));
-    let epoch = i16::from_be_bytes([bytes[8], bytes[9]]);
-    let last_sequence = take_i32(bytes, 10);
-    let last_offset = take_i64(bytes, 14);
-    let offset_delta = take_i32(bytes, 22);
-    let timestamp = take_i64(bytes, 26);
-    let transaction_first_offset = take_i64(bytes, 38);
-    entry.set_epoch(epoch);
+fn loaded(read: ProducerSnapshotEntry) -> ProducerEntry {
+    let ProducerSnapshotEntry { last_sequence, last_offset, offset_delta, last_timestamp: timestamp, .. } = read;
+    let mut entry = ProducerEntry::new(read.producer_id);
+    entry.set_epoch(read.producer_epoch);
     if last_offset >= 0 && last_sequence != NO_SEQUENCE {
         entry.add_batch(ProducerBatch { last_sequence, last_offset, offset_delta, timestamp });
     }
     entry.last_timestamp = timestamp;
-    entry.coordinator_epoch = take_i32(bytes, 34);
-    entry.transaction_first_offset = (transaction_first_offset >= 0).then_some(transaction_first_offset);
+    entry.coordinator_epoch = read.coordinator_epoch;
+    entry.transaction_first_offset = read.current_transaction_first_offset;
     entry
 }
 

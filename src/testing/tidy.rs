@@ -8,12 +8,13 @@ const FUNCTION_LINES_MAX: usize = 100;
 const BANNED_NAMES: [&str; 5] = ["utils", "util", "helpers", "helper", "common"];
 
 /// Rooms above the base, each with its floor: a room imports only lower floors, and itself.
-const FLOORS: [(&str, u32); 13] = [
+const FLOORS: [(&str, u32); 14] = [
     ("storage", 1),
     ("metadata", 2),
     ("replica", 3),
     ("security", 3),
     ("quota", 3),
+    ("tools", 3),
     ("coordinator", 4),
     ("api", 5),
     ("server", 6),

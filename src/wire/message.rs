@@ -9,6 +9,8 @@ use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::protocol::buf::{ByteBuf, ByteBufMut};
 use uuid::Uuid;
 
+use super::json::{put_double, put_json_bytes, put_json_text, put_uuid};
+
 /// The version that a field is read or written in.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
@@ -22,10 +24,12 @@ pub(super) trait Field: Sized {
     fn put<B: ByteBufMut>(&self, buffer: &mut B, format: Format) -> Result<()>;
     fn size(&self, format: Format) -> Result<usize>;
     fn get<B: ByteBuf>(buffer: &mut B, format: Format) -> Result<Self>;
+    /// Appends it as Kafka's tools print it.
+    fn json(&self, out: &mut String, version: i16);
 }
 
 macro_rules! fixed_field {
-    ($($type:ty: $put:ident $take:ident,)*) => {$(
+    ($($type:ty: $put:ident $take:ident $json:ident,)*) => {$(
         impl Field for $type {
             fn put<B: ByteBufMut>(&self, buffer: &mut B, _format: Format) -> Result<()> {
                 buffer.$put(*self);
@@ -37,17 +41,24 @@ macro_rules! fixed_field {
             fn get<B: ByteBuf>(buffer: &mut B, _format: Format) -> Result<Self> {
                 Ok(buffer.$take()?)
             }
+            fn json(&self, out: &mut String, _version: i16) {
+                $json(out, *self);
+            }
         }
     )*};
 }
 
+fn put_number(out: &mut String, number: impl ToString) {
+    out.push_str(&number.to_string());
+}
+
 fixed_field! {
-    i8: put_i8 try_get_i8,
-    i16: put_i16 try_get_i16,
-    u16: put_u16 try_get_u16,
-    i32: put_i32 try_get_i32,
-    i64: put_i64 try_get_i64,
-    f64: put_f64 try_get_f64,
+    i8: put_i8 try_get_i8 put_number,
+    i16: put_i16 try_get_i16 put_number,
+    u16: put_u16 try_get_u16 put_number,
+    i32: put_i32 try_get_i32 put_number,
+    i64: put_i64 try_get_i64 put_number,
+    f64: put_f64 try_get_f64 put_double,
 }
 
 impl Field for bool {
@@ -60,6 +71,9 @@ impl Field for bool {
     }
     fn get<B: ByteBuf>(buffer: &mut B, _format: Format) -> Result<Self> {
         Ok(buffer.try_get_u8()? != 0)
+    }
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push_str(if *self { "true" } else { "false" });
     }
 }
 
@@ -75,6 +89,9 @@ impl Field for Uuid {
         let mut bytes = [0; 16];
         buffer.try_copy_to_slice(&mut bytes)?;
         Ok(Self::from_bytes(bytes))
+    }
+    fn json(&self, out: &mut String, _version: i16) {
+        put_uuid(out, *self);
     }
 }
 
@@ -162,6 +179,13 @@ pub(super) fn take_unsigned_varint<B: Buf>(buffer: &mut B) -> Result<u32> {
     bail!("a variable length integer of more than five bytes")
 }
 
+fn put_nullable<T: Field>(value: Option<&T>, out: &mut String, version: i16) {
+    match value {
+        Some(value) => value.json(out, version),
+        None => out.push_str("null"),
+    }
+}
+
 fn non_null<T>(value: Option<T>) -> Result<T> {
     match value {
         Some(value) => Ok(value),
@@ -188,6 +212,9 @@ impl Field for Option<String> {
         buffer.try_copy_to_slice(&mut bytes)?;
         Ok(Some(String::from_utf8(bytes)?))
     }
+    fn json(&self, out: &mut String, version: i16) {
+        put_nullable(self.as_ref(), out, version);
+    }
 }
 
 impl Field for String {
@@ -201,6 +228,9 @@ impl Field for String {
     }
     fn get<B: ByteBuf>(buffer: &mut B, format: Format) -> Result<Self> {
         non_null(<Option<String>>::get(buffer, format)?)
+    }
+    fn json(&self, out: &mut String, _version: i16) {
+        put_json_text(out, self);
     }
 }
 
@@ -218,6 +248,30 @@ impl Field for Bytes {
         let mut bytes = vec![0; length];
         buffer.try_copy_to_slice(&mut bytes)?;
         Ok(bytes.into())
+    }
+    fn json(&self, out: &mut String, _version: i16) {
+        put_json_bytes(out, self);
+    }
+}
+
+impl Field for Option<Bytes> {
+    fn put<B: ByteBufMut>(&self, buffer: &mut B, format: Format) -> Result<()> {
+        put_length(buffer, self.as_ref().map(Bytes::len), LengthPrefix::Int, format)?;
+        buffer.put_slice(self.as_deref().unwrap_or_default());
+        Ok(())
+    }
+    fn size(&self, format: Format) -> Result<usize> {
+        let length = self.as_ref().map(Bytes::len);
+        Ok(length_size(length, LengthPrefix::Int, format)? + length.unwrap_or(0))
+    }
+    fn get<B: ByteBuf>(buffer: &mut B, format: Format) -> Result<Self> {
+        let Some(length) = take_length(buffer, LengthPrefix::Int, format)? else { return Ok(None) };
+        let mut bytes = vec![0; length];
+        buffer.try_copy_to_slice(&mut bytes)?;
+        Ok(Some(bytes.into()))
+    }
+    fn json(&self, out: &mut String, version: i16) {
+        put_nullable(self.as_ref(), out, version);
     }
 }
 
@@ -247,6 +301,9 @@ impl<T: Field> Field for Option<Vec<T>> {
         }
         Ok(Some(items))
     }
+    fn json(&self, out: &mut String, version: i16) {
+        put_nullable(self.as_ref(), out, version);
+    }
 }
 
 impl<T: Field> Field for Vec<T> {
@@ -258,6 +315,13 @@ impl<T: Field> Field for Vec<T> {
     }
     fn get<B: ByteBuf>(buffer: &mut B, format: Format) -> Result<Self> {
         non_null(<Option<Vec<T>>>::get(buffer, format)?)
+    }
+    fn json(&self, out: &mut String, version: i16) {
+        for (number, item) in self.iter().enumerate() {
+            out.push(if number == 0 { '[' } else { ',' });
+            item.json(out, version);
+        }
+        out.push_str(if self.is_empty() { "[]" } else { "]" });
     }
 }
 
@@ -333,6 +397,13 @@ macro_rules! message {
         impl $name {
             fn format(version: i16) -> crate::wire::message::Format {
                 crate::wire::message::Format { version, flexible: version >= $flexible }
+            }
+
+            /// The message in `version` as Kafka's tools print it (`JsonConverter`).
+            pub fn to_json(&self, version: i16) -> String {
+                let mut out = String::new();
+                crate::wire::message::Field::json(self, &mut out, version);
+                out
             }
 
             /// Refuses versions that do not exist, and values that the version has no place for.
@@ -450,6 +521,22 @@ macro_rules! message {
                     }
                 }
                 Ok(message)
+            }
+
+            fn json(&self, out: &mut String, version: i16) {
+                use crate::wire::message::{Field, exists};
+                let mut is_first = true;
+                out.push('{');
+                $({
+                    let until: Option<i16> = None$(.or(Some($until)))?;
+                    let tag: Option<u32> = None$(.or(Some($tag)))?;
+                    let default: $type = $default;
+                    if exists(version, $since, until) && (tag.is_none() || self.$field != default) {
+                        crate::wire::json::put_name(out, &mut is_first, stringify!($field));
+                        self.$field.json(out, version);
+                    }
+                })*
+                out.push('}');
             }
         }
     };

@@ -20,6 +20,7 @@ mod guard;
 #[cfg(test)]
 mod guard_tests;
 mod header;
+mod json;
 mod message;
 pub mod records;
 mod response;
@@ -32,5 +33,6 @@ pub use error::WireError;
 pub use frame::{FRAME_LENGTH_MIN, FRAME_LENGTH_SIZE, FrameLimits};
 pub use guard::{decode_guarded, decode_request};
 pub use header::{RequestHeader, peek_api};
+pub use json::{put_json_bytes, put_json_text};
 pub use response::{encode_message, encode_response, put_response_header, response_header_size, start_response};
 pub use text::{owned, owned_option, str_bytes};

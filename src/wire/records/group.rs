@@ -5,12 +5,14 @@
 //! (`GroupCoordinatorRecordHelpers`).
 
 use bytes::Bytes;
+use kafka_protocol::protocol::Decodable;
 use uuid::Uuid;
 
+use super::consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 pub use super::coordinator::{CoordinatorKey, decode_value, encode_key, encode_value};
 use super::coordinator::{take_key, take_record_type};
-use crate::wire::WireError;
-use crate::wire::message::message;
+use crate::wire::message::{Field, message};
+use crate::wire::{WireError, put_json_bytes};
 
 message! {
     /// Key of a committed offset, as brokers before 0.9 wrote it.
@@ -149,5 +151,37 @@ impl GroupRecordKey {
             GroupMetadataKey::RECORD_TYPE => Self::GroupMetadata(take_key(buffer)?),
             record_type => Self::Unknown(record_type),
         })
+    }
+}
+
+impl GroupMetadataValue {
+    /// As `kafka-dump-log.sh` prints it: what members of protocol type `consumer` say of themselves is decoded where it can be.
+    pub fn to_readable_json(&self, version: i16) -> String {
+        if self.protocol_type != crate::wire::consumer_protocol::PROTOCOL_TYPE {
+            return self.to_json(version);
+        }
+        // Members stand last in the group, and these two fields last in a member.
+        let mut out = Self { members: Vec::new(), ..self.clone() }.to_json(version);
+        out.truncate(out.len() - "[]}".len());
+        for (number, member) in self.members.iter().enumerate() {
+            out.push(if number == 0 { '[' } else { ',' });
+            let bare = MemberMetadata { subscription: Bytes::new(), assignment: Bytes::new(), ..member.clone() };
+            let bare = bare.to_json(version);
+            out.push_str(bare.strip_suffix("\"subscription\":\"\",\"assignment\":\"\"}").unwrap_or(&bare));
+            out.push_str("\"subscription\":");
+            put_decoded::<ConsumerProtocolSubscription>(&mut out, &member.subscription);
+            out.push_str(",\"assignment\":");
+            put_decoded::<ConsumerProtocolAssignment>(&mut out, &member.assignment);
+            out.push('}');
+        }
+        out.push_str(if self.members.is_empty() { "[]}" } else { "]}" });
+        out
+    }
+}
+
+fn put_decoded<V: Field + Decodable>(out: &mut String, bytes: &Bytes) {
+    match decode_value::<V>(bytes) {
+        Ok((value, version)) => value.json(out, version),
+        Err(_) => put_json_bytes(out, bytes),
     }
 }

@@ -30,6 +30,10 @@ message! {
     TransactionLogValue, versions 0..=1, flexible from 1 {
         /// The producer id in use.
         producer_id: i64 = 0, 0;
+        /// The producer id of the transaction before, or -1.
+        previous_producer_id: i64 = -1, 1, tag 0;
+        /// The producer id that the client was told to go on with, or -1.
+        next_producer_id: i64 = -1, 1, tag 1;
         /// Its epoch.
         producer_epoch: i16 = 0, 0;
         /// Milliseconds after which a transaction is aborted.
@@ -42,10 +46,6 @@ message! {
         transaction_last_update_timestamp_ms: i64 = 0, 0;
         /// When the transaction began, or -1.
         transaction_start_timestamp_ms: i64 = 0, 0;
-        /// The producer id of the transaction before, or -1.
-        previous_producer_id: i64 = -1, 1, tag 0;
-        /// The producer id that the client was told to go on with, or -1.
-        next_producer_id: i64 = -1, 1, tag 1;
         /// Version of the transaction protocol that the client uses.
         client_transaction_version: i16 = 0, 1, tag 2;
         /// Epoch of the next producer id, or -1.

@@ -57,6 +57,13 @@ macro_rules! metadata_records {
                 }
             }
 
+            /// The record in `version` as `kafka-dump-log.sh` prints it, without its type and version (`MetadataJsonConverters`).
+            pub fn to_json(&self, version: i16) -> String {
+                match self {
+                    $(Self::$variant(record) => record.to_json(version),)*
+                }
+            }
+
             fn message_size(&self, version: i16) -> anyhow::Result<usize> {
                 match self {
                     $(Self::$variant(record) => record.compute_size(version),)*

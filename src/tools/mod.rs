@@ -1,0 +1,8 @@
+//! Room `tools` (floor 3): what `ottla` does beside being a broker, for people without Java.
+//!
+//! What it does: prints the files of a data directory as `kafka-dump-log.sh` does ([`dump_log`]).
+//!
+//! What holds: a tool reads and changes nothing, not even a file's existence. Files are read in pieces: memory is bounded by the
+//! largest batch, whatever a file's size or claims.
+
+pub mod dump_log;
