@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::dirty_logs::{DirtyLogs, FlushLimits};
-use super::segment_files::OpenFiles;
+use super::open_files::OpenFiles;
 use super::{StorageError, StorageResult};
 use crate::env::{Env, FileSystem};
 

@@ -12,8 +12,10 @@
 //! - The first failed write or sync takes the log directory offline; a sync is never repeated. So does a panic under a log's lock.
 //! - Durable means synced: [`Log::flush_ticket`] completes when everything before an offset survives a power cut. One
 //!   `fdatasync` answers all tickets that wait for it.
-//! - An idle log costs a few hundred bytes and no file descriptor: files are opened when needed and closed by a bounded set of
-//!   open handles; indexes of sealed segments are searched on disk.
+//! - An idle log costs a few hundred bytes and no file descriptor, a sealed segment of it 40 bytes: files are opened when needed and
+//!   closed by a bounded set of open handles; indexes of sealed segments are searched on disk.
+//! - Opening a log that was stopped cleanly lists its directory and looks at the active segment. What else there is to know of a
+//!   sealed segment (size, largest timestamp, whether its indexes can be used) is learnt when it is first needed.
 //!
 //! Places that wait for their issues: the cleaner (`storage/cleaner/`), the transaction index (`CompletedTransaction` is where its
 //! entries come from), moving replicas between log directories (`-future`).
@@ -27,6 +29,7 @@ mod file_names;
 mod leader_epoch_cache;
 mod log;
 mod log_manager;
+mod open_files;
 mod producer_snapshot;
 mod producer_state;
 mod property_files;

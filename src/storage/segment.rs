@@ -1,9 +1,10 @@
 //! One segment of a log: the sealed ones, which cost a few bytes each, and the one that is written (`LogSegment`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 
+use super::StorageResult;
 use super::segment_files::{SegmentFileKind, SegmentFiles};
 use super::sparse_index::{OffsetEntry, SparseIndex, TimeEntry};
 use crate::env::DiskFile;
@@ -20,17 +21,83 @@ pub(super) struct TimestampOffset {
     pub(super) offset: i64,
 }
 
-/// A segment that is written no more.
+const UNKNOWN_SIZE: u64 = u64::MAX;
+
+/// What is known of the indexes of a sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IndexState {
+    /// Nobody has looked yet.
+    Unknown,
+    /// They can be used.
+    Sound,
+    /// They are missing or wrong, and could not be rebuilt: the log is read without them.
+    Unusable,
+}
+
+/// A segment that is written no more. It costs these few bytes; what its files say is learnt when it is first needed, and its handles
+/// are among the open files of the log directory.
 pub(super) struct SealedSegment {
-    pub(super) files: Arc<SegmentFiles>,
-    pub(super) size: u64,
+    base_offset: i64,
+    size: Cell<u64>,
+    indexes: Cell<IndexState>,
     /// Read from the time index when first asked for.
-    pub(super) largest_timestamp: Option<TimestampOffset>,
+    largest_timestamp: Cell<Option<TimestampOffset>>,
 }
 
 impl SealedSegment {
+    /// A segment of which the name is known.
+    pub(super) fn listed(base_offset: i64) -> Self {
+        Self {
+            base_offset,
+            size: Cell::new(UNKNOWN_SIZE),
+            indexes: Cell::new(IndexState::Unknown),
+            largest_timestamp: Cell::new(None),
+        }
+    }
+
+    /// A segment whose indexes were just written.
+    pub(super) fn complete(base_offset: i64, size: u64, largest_timestamp: Option<TimestampOffset>) -> Self {
+        Self {
+            base_offset,
+            size: Cell::new(size),
+            indexes: Cell::new(IndexState::Sound),
+            largest_timestamp: Cell::new(largest_timestamp),
+        }
+    }
+
     pub(super) fn base_offset(&self) -> i64 {
-        self.files.base_offset()
+        self.base_offset
+    }
+
+    /// Bytes of the segment; `None` before anybody asked the disk.
+    pub(super) fn known_size(&self) -> Option<u64> {
+        Some(self.size.get()).filter(|size| *size != UNKNOWN_SIZE)
+    }
+
+    /// Bytes of the segment, whose files are `files`.
+    pub(super) fn size(&self, files: &SegmentFiles) -> StorageResult<u64> {
+        if let Some(size) = self.known_size() {
+            return Ok(size);
+        }
+        let size = files.metadata(SegmentFileKind::Log)?.len;
+        self.size.set(size);
+        Ok(size)
+    }
+
+    pub(super) fn indexes(&self) -> IndexState {
+        self.indexes.get()
+    }
+
+    pub(super) fn set_indexes(&self, indexes: IndexState) {
+        self.indexes.set(indexes);
+    }
+
+    pub(super) fn largest_timestamp(&self) -> Option<TimestampOffset> {
+        self.largest_timestamp.get()
+    }
+
+    pub(super) fn set_largest_timestamp(&self, largest: Option<TimestampOffset>) {
+        self.largest_timestamp.set(largest);
     }
 }
 
@@ -43,7 +110,7 @@ struct RecentBatch {
 
 /// The segment that is written.
 pub(super) struct ActiveSegment {
-    pub(super) files: Arc<SegmentFiles>,
+    pub(super) files: SegmentFiles,
     pub(super) size: u64,
     pub(super) offset_index: SparseIndex<OffsetEntry>,
     pub(super) time_index: SparseIndex<TimeEntry>,
@@ -57,7 +124,7 @@ pub(super) struct ActiveSegment {
 
 impl ActiveSegment {
     /// An empty segment; its files are created when first written.
-    pub(super) fn empty(files: Arc<SegmentFiles>, created_ms: i64) -> Self {
+    pub(super) fn empty(files: SegmentFiles, created_ms: i64) -> Self {
         let largest_timestamp = TimestampOffset { timestamp: NO_TIMESTAMP, offset: files.base_offset() };
         Self {
             files,
@@ -141,7 +208,7 @@ impl ActiveSegment {
         self.files.handle(SegmentFileKind::OffsetIndex)?;
         self.files.handle(SegmentFileKind::TimeIndex)?;
         let largest_timestamp = (self.size > 0).then_some(self.largest_timestamp);
-        Ok(SealedSegment { files: self.files.clone(), size: self.size, largest_timestamp })
+        Ok(SealedSegment::complete(self.base_offset(), self.size, largest_timestamp))
     }
 
     /// Position and size of the batch with this offset, if it is one of the newest.
@@ -172,5 +239,15 @@ pub(super) fn read_header(file: &dyn DiskFile, position: u64) -> io::Result<Opti
         Ok(()) => Ok(BatchHeader::parse(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_sealed_segment_costs_few_bytes() {
+        assert!(size_of::<SealedSegment>() <= 64, "{}", size_of::<SealedSegment>());
     }
 }

@@ -1,45 +1,53 @@
-//! The files of a segment and the bounded set of open handles. A handle that was given out stays valid by its reference count
-//! whatever happens to the file's name.
+//! The names of a segment's files, and how they are opened. A handle that was given out stays valid by its reference count whatever
+//! happens to the file's name.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use super::StorageError;
 use super::directory::LogDirectory;
-use super::file_names::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, offset_file};
-use crate::env::{DiskFile, OpenMode};
+use super::file_names::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file};
+use super::open_files::SegmentKey;
+use super::{StorageError, StorageResult};
+use crate::env::{DiskFile, FileMetadata, OpenMode};
 
 /// Which file of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SegmentFileKind {
-    Log = 0,
-    OffsetIndex = 1,
-    TimeIndex = 2,
+    Log,
+    OffsetIndex,
+    TimeIndex,
+    TransactionIndex,
 }
 
 impl SegmentFileKind {
+    pub(super) const ALL: [Self; 4] = [Self::Log, Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex];
+
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Log => LOG_SUFFIX,
             Self::OffsetIndex => INDEX_SUFFIX,
             Self::TimeIndex => TIME_INDEX_SUFFIX,
+            Self::TransactionIndex => TRANSACTION_INDEX_SUFFIX,
         }
     }
 }
 
+/// Numbers logs, so that the handles of a deleted log are never taken for those of a new one of the same name.
+static NEXT_LOG: AtomicU64 = AtomicU64::new(0);
+
 /// The directory of a log; it changes when the log is deleted.
 pub(super) struct LogPath {
+    number: u64,
     path: RwLock<PathBuf>,
 }
 
 impl LogPath {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path: RwLock::new(path) }
+        Self { number: NEXT_LOG.fetch_add(1, Ordering::Relaxed), path: RwLock::new(path) }
     }
 
     pub(super) fn get(&self) -> PathBuf {
@@ -51,64 +59,69 @@ impl LogPath {
     }
 }
 
-#[derive(Default)]
-struct Slot {
-    file: Mutex<Option<Arc<dyn DiskFile>>>,
-    used: AtomicBool,
-}
-
-/// The files of one segment, opened when needed.
+/// The files of one segment, opened when needed. This is a name: the handles are the directory's.
+#[derive(Clone)]
 pub(super) struct SegmentFiles {
     directory: Arc<LogDirectory>,
     path: Arc<LogPath>,
     base_offset: i64,
-    slots: [Slot; 3],
 }
 
 impl SegmentFiles {
-    pub(super) fn new(directory: Arc<LogDirectory>, path: Arc<LogPath>, base_offset: i64) -> Arc<Self> {
-        Arc::new(Self { directory, path, base_offset, slots: Default::default() })
+    pub(super) fn new(directory: Arc<LogDirectory>, path: Arc<LogPath>, base_offset: i64) -> Self {
+        Self { directory, path, base_offset }
+    }
+
+    /// The files of another segment of the same log.
+    pub(super) fn sibling(&self, base_offset: i64) -> Self {
+        Self { base_offset, ..self.clone() }
     }
 
     pub(super) fn base_offset(&self) -> i64 {
         self.base_offset
     }
 
+    fn key(&self) -> SegmentKey {
+        (self.path.number, self.base_offset)
+    }
+
     pub(super) fn path_of(&self, kind: SegmentFileKind) -> PathBuf {
         offset_file(&self.path.path.read(), self.base_offset, kind.suffix())
     }
 
-    /// The handle of a file, opened (and created, when missing) if it is not open.
-    pub(super) fn handle(self: &Arc<Self>, kind: SegmentFileKind) -> io::Result<Arc<dyn DiskFile>> {
+    /// The handle of a file, opened (and created, when missing) if it is not open. Like [`SegmentFiles::existing`] for whoever holds
+    /// the log's lock, or has the log for itself.
+    pub(super) fn handle(&self, kind: SegmentFileKind) -> io::Result<Arc<dyn DiskFile>> {
         self.handle_with(kind, OpenMode::CreateReadWrite)
     }
 
     /// The handle of a file that must exist.
-    pub(super) fn existing(self: &Arc<Self>, kind: SegmentFileKind) -> io::Result<Arc<dyn DiskFile>> {
+    pub(super) fn existing(&self, kind: SegmentFileKind) -> io::Result<Arc<dyn DiskFile>> {
         self.handle_with(kind, OpenMode::ReadWrite)
     }
 
-    fn handle_with(self: &Arc<Self>, kind: SegmentFileKind, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let slot = &self.slots[kind as usize];
-        let opened = {
-            let mut file = slot.file.lock();
-            if let Some(file) = &*file {
-                slot.used.store(true, Ordering::Relaxed);
-                return Ok(file.clone());
-            }
-            let opened = self.directory.env.disk.open(&self.path_of(kind), mode)?;
-            *file = Some(opened.clone());
-            opened
-        };
-        self.directory.open_files.opened(self, kind);
-        Ok(opened)
+    fn handle_with(&self, kind: SegmentFileKind, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(open) = self.directory.open_files.get(self.key(), kind) {
+            return Ok(open);
+        }
+        let opened = self.directory.env.disk.open(&self.path_of(kind), mode)?;
+        Ok(self.directory.open_files.put(self.key(), kind, opened))
     }
 
-    /// Closes the handles kept here; those given out stay open.
+    /// A handle of a file that must exist, for reading and for the caller alone: needs no lock, and takes no place from readers.
+    pub(super) fn open_apart(&self, kind: SegmentFileKind) -> io::Result<Arc<dyn DiskFile>> {
+        self.directory.env.disk.open(&self.path_of(kind), OpenMode::Read)
+    }
+
+    /// The size of a file and when it was changed.
+    pub(super) fn metadata(&self, kind: SegmentFileKind) -> StorageResult<FileMetadata> {
+        let path = self.path_of(kind);
+        self.directory.env.disk.metadata(&path).map_err(|error| StorageError::io("opening", &path, &error))
+    }
+
+    /// Closes the handles kept for this segment; those given out stay open.
     pub(super) fn close(&self) {
-        for slot in &self.slots {
-            *slot.file.lock() = None;
-        }
+        self.directory.open_files.close(self.key());
     }
 
     /// The error of a failed read.
@@ -119,42 +132,6 @@ impl SegmentFiles {
     /// Takes the directory offline after a failed write.
     pub(super) fn write_error(&self, kind: SegmentFileKind, error: &io::Error) -> StorageError {
         self.directory.fail("writing", &self.path_of(kind), error)
-    }
-}
-
-/// The files kept open in a log directory, with a second chance for those in use (the clock algorithm).
-pub(super) struct OpenFiles {
-    capacity: usize,
-    queue: Mutex<VecDeque<(Weak<SegmentFiles>, SegmentFileKind)>>,
-}
-
-impl OpenFiles {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(8), queue: Mutex::new(VecDeque::new()) }
-    }
-
-    fn opened(&self, files: &Arc<SegmentFiles>, kind: SegmentFileKind) {
-        let mut closed: Vec<Arc<dyn DiskFile>> = Vec::new();
-        {
-            let mut queue = self.queue.lock();
-            queue.push_back((Arc::downgrade(files), kind));
-            let mut chances = queue.len() * 2;
-            while queue.len() > self.capacity && chances > 0 {
-                chances -= 1;
-                let Some((entry, kind)) = queue.pop_front() else { break };
-                let Some(files) = entry.upgrade() else { continue };
-                let slot = &files.slots[kind as usize];
-                if slot.used.swap(false, Ordering::Relaxed) {
-                    queue.push_back((entry, kind));
-                } else if let Some(mut file) = slot.file.try_lock() {
-                    closed.extend(file.take());
-                } else {
-                    queue.push_back((entry, kind));
-                }
-            }
-        }
-        // The system calls of closing run outside the lock.
-        drop(closed);
     }
 }
 

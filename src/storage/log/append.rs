@@ -11,7 +11,7 @@ use crate::record::{BatchHeader, TimestampType, ValidatedBatch, control_record_t
 use crate::record::{ControlRecordType, end_transaction_marker_coordinator_epoch, records};
 use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::storage::producer_state::EndTransactionMarker;
-use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
+use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::{StorageError, StorageResult, producer_snapshot};
 use crate::types::NO_TIMESTAMP;
 
@@ -192,7 +192,7 @@ impl Log {
             return Ok(());
         }
         self.take_producer_snapshot(state)?;
-        let next = SegmentFiles::new(self.directory.clone(), self.path.clone(), offset);
+        let next = state.active.files.sibling(offset);
         if let Err(error) = next.handle(SegmentFileKind::Log) {
             return Err(next.write_error(SegmentFileKind::Log, &error));
         }

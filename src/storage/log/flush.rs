@@ -261,7 +261,8 @@ impl Log {
         let mut files = Vec::new();
         let first = state.sealed_index_for(state.recovery_point.max(state.first_base_offset()));
         let unsynced = first.map_or(&[][..], |first| &state.sealed[first..]);
-        for segment in unsynced.iter().map(|segment| &segment.files).chain([&state.active.files]) {
+        let active = state.active.files.clone();
+        for segment in unsynced.iter().map(|segment| active.sibling(segment.base_offset())).chain([active.clone()]) {
             files.push(
                 segment
                     .handle(SegmentFileKind::Log)

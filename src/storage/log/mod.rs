@@ -7,6 +7,9 @@ mod concurrency_tests;
 mod flush;
 #[cfg(test)]
 mod hostile_tests;
+mod indexes;
+#[cfg(test)]
+mod lazy_tests;
 #[cfg(test)]
 pub(super) mod log_tests;
 #[cfg(test)]
@@ -17,6 +20,8 @@ mod read;
 #[cfg(test)]
 mod recovery_tests;
 mod retention;
+#[allow(dead_code, reason = "for the cleaner and the scrub")]
+mod segments;
 mod state;
 mod timestamps;
 mod truncate;
@@ -31,6 +36,7 @@ use super::checkpoint::EpochEntry;
 use super::directory::LogDirectory;
 use super::producer_state::ActiveProducer;
 use super::recovery;
+use super::segment::SealedSegment;
 use super::segment_files::LogPath;
 use super::{StorageError, StorageResult};
 use crate::config::LogConfig;
@@ -41,6 +47,8 @@ pub use flush::FlushTicket;
 pub(super) use flush::{flush_all, flush_dirty};
 pub use read::{AbortedTransaction, FetchDataInfo, FetchIsolation, FileSlice, TimestampAndOffset};
 pub(super) use retention::remove_directory_later;
+#[allow(unused_imports, reason = "the cleaner and the scrub take it from here")]
+pub(super) use segments::SegmentView;
 pub(super) use state::{LogState, OffsetPosition};
 
 /// How a log is opened.
@@ -200,9 +208,13 @@ impl Log {
         (state.high_watermark.offset > before).then_some(before)
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments; those of segments whose file cannot be looked at do not count.
     pub fn size(&self) -> u64 {
-        self.lock().size()
+        let state = self.lock();
+        state.size().unwrap_or_else(|error| {
+            tracing::warn!("size of {}: {error}", self.topic_partition);
+            state.sealed.iter().filter_map(SealedSegment::known_size).sum::<u64>() + state.active.size
+        })
     }
 
     /// Number of segments.

@@ -15,11 +15,20 @@ use crate::record::BatchProperties;
 use crate::storage::*;
 use crate::types::TopicPartition;
 
-/// A disk that refuses to open files while `crowded`.
-struct CrowdedDisk {
-    inner: MemoryDisk,
-    crowded: Arc<AtomicBool>,
-    opened: Arc<AtomicUsize>,
+/// A disk that refuses to open files while `crowded`, and counts what it is asked.
+#[derive(Clone)]
+pub(super) struct CrowdedDisk {
+    pub(super) inner: MemoryDisk,
+    pub(super) crowded: Arc<AtomicBool>,
+    pub(super) opened: Arc<AtomicUsize>,
+    pub(super) looked: Arc<AtomicUsize>,
+    pub(super) listed: Arc<AtomicUsize>,
+}
+
+impl CrowdedDisk {
+    pub(super) fn new(inner: MemoryDisk) -> Self {
+        Self { inner, crowded: Arc::default(), opened: Arc::default(), looked: Arc::default(), listed: Arc::default() }
+    }
 }
 
 impl Disk for CrowdedDisk {
@@ -36,10 +45,12 @@ impl Disk for CrowdedDisk {
     }
 
     fn metadata(&self, path: &Path) -> io::Result<FileMetadata> {
+        self.looked.fetch_add(1, Ordering::Relaxed);
         self.inner.metadata(path)
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.listed.fetch_add(1, Ordering::Relaxed);
         self.inner.read_dir(path)
     }
 
@@ -68,8 +79,8 @@ fn logs(count: i32) -> (Vec<Arc<Log>>, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let clock = ManualClock::new(1_000_000);
     let inner = MemoryDisk::new(Arc::new(clock.clone()));
     inner.create_dir_all(Path::new("/data")).unwrap();
-    let (crowded, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let disk = CrowdedDisk { inner, crowded: crowded.clone(), opened: opened.clone() };
+    let disk = CrowdedDisk::new(inner);
+    let (crowded, opened) = (disk.crowded.clone(), disk.opened.clone());
     let env = Env { disk: Arc::new(disk), ..Env::simulated(clock, 1) };
     let directory = LogDirectory::new(env, "/data", Uuid::nil(), 10);
     let config = Arc::new(LogConfig { segment_bytes: 2048, index_interval_bytes: 100, ..LogConfig::default() });

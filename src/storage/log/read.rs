@@ -94,7 +94,7 @@ pub struct TimestampAndOffset {
 pub(in crate::storage) struct SearchPlan {
     /// What to look for.
     pub(super) search_offset: i64,
-    pub(in crate::storage) files: Arc<SegmentFiles>,
+    pub(in crate::storage) files: SegmentFiles,
     pub(in crate::storage) log: Arc<dyn DiskFile>,
     /// A batch starts here, at or before the offset.
     start: SearchStart,
@@ -102,6 +102,8 @@ pub(in crate::storage) struct SearchPlan {
     pub(in crate::storage) size: u64,
     /// First offset behind the segment; `None` for the active one.
     pub(super) next_base_offset: Option<i64>,
+    /// The base offset of the segment, if its indexes are missing or wrong. The plan works without them, slowly.
+    needs_indexes: Option<i64>,
 }
 
 enum SearchStart {
@@ -138,6 +140,10 @@ impl Log {
                 }
                 (info, bound, self.plan_search(&state, search_from)?)
             };
+            if let Some(base_offset) = plan.needs_indexes {
+                self.rebuild_indexes(base_offset)?;
+                continue;
+            }
             let Some((position, batch_size)) = plan.locate(search_from)? else {
                 // The rest of the segment is gone (compaction leaves such gaps): the next one has the offset.
                 match plan.next_base_offset {
@@ -193,16 +199,19 @@ impl Log {
         let Some(index) = state.sealed_index_for(offset) else {
             return plan_active(state, offset);
         };
-        let segment = &state.sealed[index];
-        let next_base_offset =
-            state.sealed.get(index + 1).map_or(state.active.base_offset(), |next| next.base_offset());
+        let files = state.sealed_files(index);
+        let (usable, needs_indexes) = match self.use_indexes(state, index)? {
+            Ok(usable) => (usable, None),
+            Err(_) => (false, Some(files.base_offset())),
+        };
         Ok(SearchPlan {
             search_offset: offset,
-            log: open(&segment.files, SegmentFileKind::Log)?,
-            start: SearchStart::Index(open_index(&segment.files, usize::MAX)?),
-            files: segment.files.clone(),
-            size: segment.size,
-            next_base_offset: Some(next_base_offset),
+            log: open(&files, SegmentFileKind::Log)?,
+            start: SearchStart::Index(if usable { open_index(&files, usize::MAX)? } else { None }),
+            files,
+            size: state.sealed_size(index)?,
+            next_base_offset: Some(state.next_base_offset(index)),
+            needs_indexes,
         })
     }
 }
@@ -224,15 +233,16 @@ fn plan_active(state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
         start,
         size: active.size,
         next_base_offset: None,
+        needs_indexes: None,
     })
 }
 
-fn open(files: &Arc<SegmentFiles>, kind: SegmentFileKind) -> StorageResult<Arc<dyn DiskFile>> {
+fn open(files: &SegmentFiles, kind: SegmentFileKind) -> StorageResult<Arc<dyn DiskFile>> {
     files.existing(kind).map_err(|error| files.read_error(kind, &error))
 }
 
 /// The index file and how many of its entries count; `None` if it is missing, which makes a search slow and not wrong.
-fn open_index(files: &Arc<SegmentFiles>, limit: usize) -> StorageResult<Option<(Arc<dyn DiskFile>, usize)>> {
+fn open_index(files: &SegmentFiles, limit: usize) -> StorageResult<Option<(Arc<dyn DiskFile>, usize)>> {
     match files.existing(SegmentFileKind::OffsetIndex) {
         Ok(file) => Ok(Some((file, limit))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::indexes::{Lookups, Unready};
 use super::{Log, LogState};
 use crate::env::Env;
 use crate::storage::directory::LogDirectory;
@@ -12,109 +13,98 @@ use crate::storage::file_names::{
 };
 use crate::storage::segment::{SealedSegment, TimestampOffset};
 use crate::storage::segment_files::{SegmentFileKind, add_suffix};
-use crate::storage::sparse_index::{TimeEntry, read_entry};
 use crate::storage::{StorageError, StorageResult};
 
 impl Log {
     /// Deletes the segments that retention no longer holds, oldest first, never beyond the high watermark; returns how many
     /// (`deleteOldSegments`). If all are expired, a new segment is begun first.
     pub fn delete_old_segments(self: &Arc<Self>, now_ms: i64) -> StorageResult<usize> {
-        let removed = {
-            let mut state = self.lock();
-            self.check_usable(&state)?;
-            let count = self.deletable_segments(&mut state, now_ms)?;
-            if count == 0 {
-                return Ok(0);
-            }
+        let removed = self.with_indexes(|state| {
+            let count = match self.deletable_segments(state, now_ms)? {
+                Ok(count) => count,
+                Err(unready) => return Ok(Err(unready)),
+            };
             if count > state.sealed.len() {
-                self.roll_locked(&mut state, now_ms)?;
+                self.roll_locked(state, now_ms)?;
             }
             let count = count.min(state.sealed.len());
             let removed: Vec<SealedSegment> = state.sealed.drain(..count).collect();
             let start = state.first_base_offset();
-            if start > state.log_start_offset {
-                self.set_log_start_offset(&mut state, start)?;
+            if !removed.is_empty() && start > state.log_start_offset {
+                self.set_log_start_offset(state, start)?;
             }
-            self.mark_deleted(&mut state, &removed)?;
-            removed
-        };
+            self.mark_deleted(state, &removed)?;
+            Ok(Ok(removed))
+        })?;
+        if removed.is_empty() {
+            return Ok(0);
+        }
         tracing::info!("[UnifiedLog partition={}] Deleted {} segments", self.topic_partition(), removed.len());
         self.remove_later(&removed);
         Ok(removed.len())
     }
 
     /// How many segments from the oldest on may go; one more than there are sealed ones means the active one too.
-    fn deletable_segments(&self, state: &mut LogState, now_ms: i64) -> StorageResult<usize> {
+    fn deletable_segments(&self, state: &LogState, now_ms: i64) -> StorageResult<Result<usize, Unready>> {
         let config = state.config.clone();
         let mut excess = match u64::try_from(config.retention_bytes) {
-            Ok(retention) if config.delete => state.size().saturating_sub(retention),
+            Ok(retention) if config.delete => state.size()?.saturating_sub(retention),
             _ => 0,
         };
         let mut by_size = excess > 0;
         let mut count = 0;
+        let mut lookups = Lookups::default();
         while count <= state.sealed.len() {
             let is_active = count == state.sealed.len();
-            let end = if is_active {
-                state.log_end_offset
-            } else {
-                state.sealed.get(count + 1).map_or(state.active.base_offset(), SealedSegment::base_offset)
-            };
-            let size = if is_active { state.active.size } else { state.sealed[count].size };
-            if end > state.high_watermark.offset || (is_active && size == 0) {
+            let end = if is_active { state.log_end_offset } else { state.next_base_offset(count) };
+            if end > state.high_watermark.offset || (is_active && state.active.size == 0) {
                 break;
             }
+            // Sizes of segments are looked up only where they decide.
+            let size = match by_size {
+                false => 0,
+                true if is_active => state.active.size,
+                true => state.sealed_size(count)?,
+            };
             by_size = by_size && excess >= size;
             // The active segment never lies before the start of the log.
             let below_start = !is_active && end <= state.log_start_offset;
-            let deletable = below_start
-                || by_size
-                || (config.delete
-                    && config.retention_ms >= 0
-                    && now_ms.saturating_sub(self.largest_timestamp(state, count)?.timestamp) > config.retention_ms);
-            if !deletable {
-                break;
+            if !below_start && !by_size {
+                if !config.delete || config.retention_ms < 0 {
+                    break;
+                }
+                let largest = match self.largest_timestamp(state, count, &mut lookups)? {
+                    Ok(largest) => largest.timestamp,
+                    Err(unready) => return Ok(Err(unready)),
+                };
+                if now_ms.saturating_sub(largest) <= config.retention_ms {
+                    break;
+                }
             }
             excess = excess.saturating_sub(size);
             by_size = by_size && excess > 0;
             count += 1;
         }
-        Ok(count)
+        Ok(Ok(count))
     }
 
     /// The largest timestamp of a segment, by its number; the time of the file's last change if no record has one
     /// (`LogSegment.largestTimestamp`).
-    pub(super) fn largest_timestamp(&self, state: &mut LogState, index: usize) -> StorageResult<TimestampOffset> {
-        let Some(segment) = state.sealed.get_mut(index) else {
-            let active = &state.active;
-            return Ok(if active.largest_timestamp.timestamp >= 0 {
-                active.largest_timestamp
-            } else {
-                TimestampOffset { timestamp: self.modified(active.files.path_of(SegmentFileKind::Log))?, offset: -1 }
-            });
-        };
-        if let Some(known) = segment.largest_timestamp {
-            return Ok(known);
+    pub(super) fn largest_timestamp(
+        &self,
+        state: &LogState,
+        index: usize,
+        lookups: &mut Lookups,
+    ) -> StorageResult<Result<TimestampOffset, Unready>> {
+        if index < state.sealed.len() {
+            return self.largest_timestamp_of_sealed(state, index, lookups);
         }
-        let kind = SegmentFileKind::TimeIndex;
-        let files = &segment.files;
-        let entry: std::io::Result<Option<TimeEntry>> = files.existing(kind).and_then(|file| {
-            let count = file.size()? as usize / 12;
-            count.checked_sub(1).map(|last| read_entry(&*file, last)).transpose()
-        });
-        let largest = match entry.map_err(|error| files.read_error(kind, &error))? {
-            Some(entry) => TimestampOffset {
-                timestamp: entry.timestamp,
-                offset: files.base_offset() + i64::from(entry.relative_offset),
-            },
-            None => TimestampOffset { timestamp: self.modified(files.path_of(SegmentFileKind::Log))?, offset: -1 },
-        };
-        segment.largest_timestamp = Some(largest);
-        Ok(largest)
-    }
-
-    fn modified(&self, path: PathBuf) -> StorageResult<i64> {
-        let metadata = self.directory.env.disk.metadata(&path);
-        Ok(metadata.map_err(|error| StorageError::io("opening", &path, &error))?.modified_millis)
+        let active = &state.active;
+        if active.largest_timestamp.timestamp >= 0 {
+            return Ok(Ok(active.largest_timestamp));
+        }
+        let modified = active.files.metadata(SegmentFileKind::Log)?.modified_millis;
+        Ok(Ok(TimestampOffset { timestamp: modified, offset: -1 }))
     }
 
     /// Moves the start of the log to `offset` at once; whole segments before it are deleted by the next retention run. Returns
@@ -151,9 +141,9 @@ impl Log {
 
     /// Gives the files of segments their `.deleted` names; handles in use stay valid.
     pub(super) fn mark_deleted(&self, state: &mut LogState, segments: &[SealedSegment]) -> StorageResult<()> {
-        state.flush.directory_unsynced = true;
+        state.flush.directory_unsynced |= !segments.is_empty();
         for segment in segments {
-            segment.files.close();
+            state.active.files.sibling(segment.base_offset()).close();
             for path in self.paths_of(segment.base_offset()) {
                 let renamed = add_suffix(&self.directory, &path, DELETED_SUFFIX);
                 renamed.map_err(|error| self.directory.fail("renaming", &path, &error))?;
@@ -189,7 +179,9 @@ impl Log {
         let mut state = self.lock();
         state.closed = true;
         state.active.files.close();
-        state.sealed.iter().for_each(|segment| segment.files.close());
+        for segment in &state.sealed {
+            state.active.files.sibling(segment.base_offset()).close();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::flush::FlushState;
 use crate::config::LogConfig;
+use crate::storage::StorageResult;
 use crate::storage::leader_epoch_cache::LeaderEpochCache;
 use crate::storage::producer_state::ProducerState;
 use crate::storage::segment::{ActiveSegment, SealedSegment};
@@ -27,6 +28,8 @@ pub(in crate::storage) struct LogState {
     /// Ascending by base offset.
     pub(in crate::storage) sealed: Vec<SealedSegment>,
     pub(in crate::storage) active: ActiveSegment,
+    /// How often segments got other contents under their old names: whoever looked at one without the lock compares it.
+    pub(in crate::storage) replacements: u64,
     pub(in crate::storage) log_start_offset: i64,
     pub(in crate::storage) log_end_offset: i64,
     pub(in crate::storage) high_watermark: OffsetPosition,
@@ -41,8 +44,37 @@ pub(in crate::storage) struct LogState {
 }
 
 impl LogState {
-    pub(in crate::storage) fn size(&self) -> u64 {
-        self.sealed.iter().map(|segment| segment.size).sum::<u64>() + self.active.size
+    /// Bytes of all segments.
+    pub(in crate::storage) fn size(&self) -> StorageResult<u64> {
+        let mut size = self.active.size;
+        for index in 0..self.sealed.len() {
+            size += self.sealed_size(index)?;
+        }
+        Ok(size)
+    }
+
+    /// The files of a sealed segment, by its number.
+    pub(in crate::storage) fn sealed_files(&self, index: usize) -> SegmentFiles {
+        self.active.files.sibling(self.sealed[index].base_offset())
+    }
+
+    /// Bytes of a sealed segment, by its number.
+    pub(in crate::storage) fn sealed_size(&self, index: usize) -> StorageResult<u64> {
+        let segment = &self.sealed[index];
+        match segment.known_size() {
+            Some(size) => Ok(size),
+            None => segment.size(&self.sealed_files(index)),
+        }
+    }
+
+    /// The first offset behind a sealed segment, by its number: where the next one begins.
+    pub(in crate::storage) fn next_base_offset(&self, index: usize) -> i64 {
+        self.sealed.get(index + 1).map_or(self.active.base_offset(), SealedSegment::base_offset)
+    }
+
+    /// The number of the sealed segment that begins at an offset.
+    pub(in crate::storage) fn sealed_at(&self, base_offset: i64) -> Option<usize> {
+        self.sealed.binary_search_by_key(&base_offset, SealedSegment::base_offset).ok()
     }
 
     pub(in crate::storage) fn first_base_offset(&self) -> i64 {
@@ -50,7 +82,7 @@ impl LogState {
     }
 
     pub(in crate::storage) fn begins_segment(&self, offset: i64) -> bool {
-        offset == self.active.base_offset() || self.sealed.iter().any(|segment| segment.base_offset() == offset)
+        offset == self.active.base_offset() || self.sealed_at(offset).is_some()
     }
 
     pub(in crate::storage) fn end_position(&self) -> OffsetPosition {
@@ -90,7 +122,7 @@ impl LogState {
     }
 
     /// Ends the active segment and begins the next one at the end of the log.
-    pub(in crate::storage) fn roll(&mut self, next: Arc<SegmentFiles>, now_ms: i64) -> io::Result<()> {
+    pub(in crate::storage) fn roll(&mut self, next: SegmentFiles, now_ms: i64) -> io::Result<()> {
         let sealed = self.active.seal()?;
         self.sealed.push(sealed);
         self.active = ActiveSegment::empty(next, now_ms);

@@ -1,32 +1,34 @@
 //! Offsets by timestamp (ListOffsets).
 
-use std::sync::Arc;
-
+use super::indexes::Lookups;
 use super::read::{SearchPlan, TimestampAndOffset};
 use super::{Log, LogState};
 use crate::record::{BatchHeader, DEFAULT_DECOMPRESSED_LIMIT, records};
 use crate::storage::StorageResult;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
-use crate::storage::segment::SealedSegment;
+use crate::storage::segment::IndexState;
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
 use crate::storage::sparse_index::{Floor, TimeEntry, floor_on_disk};
 
 impl Log {
     /// The first record whose timestamp is not below `timestamp` (`fetchOffsetByTimestamp`); `None` if there is none.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> StorageResult<Option<TimestampAndOffset>> {
-        let (plan, log_start_offset) = {
-            let mut state = self.lock();
-            self.check_usable(&state)?;
-            let mut index = 0;
-            while index <= state.sealed.len() && self.largest_timestamp(&mut state, index)?.timestamp < timestamp {
-                index += 1;
+        let found = self.with_indexes(|state| {
+            let (mut index, mut lookups) = (0, Lookups::default());
+            while index <= state.sealed.len() {
+                match self.largest_timestamp(state, index, &mut lookups)? {
+                    Err(unready) => return Ok(Err(unready)),
+                    Ok(largest) if largest.timestamp >= timestamp => break,
+                    Ok(_) => index += 1,
+                }
             }
             if index > state.sealed.len() || state.log_end_offset == state.log_start_offset {
-                return Ok(None);
+                return Ok(Ok(None));
             }
-            let from = self.time_index_floor(&state, index, timestamp)?.max(state.log_start_offset);
-            (self.plan_search(&state, from)?, state.log_start_offset)
-        };
+            let from = self.time_index_floor(state, index, timestamp)?.max(state.log_start_offset);
+            Ok(Ok(Some((self.plan_search(state, from)?, state.log_start_offset))))
+        })?;
+        let Some((plan, log_start_offset)) = found else { return Ok(None) };
         let from = plan.search_offset;
         let Some((position, _)) = plan.locate(from)? else { return Ok(None) };
         self.first_record(&plan, position, timestamp, |record_timestamp, offset| {
@@ -36,23 +38,23 @@ impl Log {
 
     /// The first record that has the largest timestamp of the log; `None` if no record has a timestamp.
     pub fn max_timestamp_offset(&self) -> StorageResult<Option<TimestampAndOffset>> {
-        let (plan, timestamp) = {
-            let mut state = self.lock();
-            self.check_usable(&state)?;
-            let mut largest = None;
+        let found = self.with_indexes(|state| {
+            let (mut largest, mut lookups) = (None, Lookups::default());
             for index in 0..=state.sealed.len() {
-                let candidate = self.largest_timestamp(&mut state, index)?;
+                let candidate = match self.largest_timestamp(state, index, &mut lookups)? {
+                    Ok(candidate) => candidate,
+                    Err(unready) => return Ok(Err(unready)),
+                };
                 let is_known = candidate.offset >= state.log_start_offset && candidate.timestamp >= 0;
                 if is_known && largest.is_none_or(|(timestamp, _)| candidate.timestamp > timestamp) {
                     largest = Some((candidate.timestamp, candidate.offset));
                 }
             }
-            let Some((timestamp, offset)) = largest else { return Ok(None) };
-            if offset >= state.log_end_offset {
-                return Ok(None);
-            }
-            (self.plan_search(&state, offset)?, timestamp)
-        };
+            let found = largest.filter(|(_, offset)| *offset < state.log_end_offset);
+            let plan = found.map(|(timestamp, offset)| Ok((self.plan_search(state, offset)?, timestamp)));
+            plan.transpose().map(Ok)
+        })?;
+        let Some((plan, timestamp)) = found else { return Ok(None) };
         let Some((position, _)) = plan.locate(plan.search_offset)? else { return Ok(None) };
         self.first_record(&plan, position, timestamp, |record_timestamp, _| record_timestamp == timestamp)
     }
@@ -62,12 +64,20 @@ impl Log {
         // Entries say "up to this offset nothing is newer": the wanted record stands behind entries below the timestamp.
         let key = timestamp.saturating_sub(1);
         let (files, entry) = match state.sealed.get(index) {
-            Some(SealedSegment { files, .. }) => (files, time_floor_on_disk(files, usize::MAX, key)?),
+            Some(segment) if segment.indexes() == IndexState::Unusable => (state.sealed_files(index), None),
+            Some(_) => {
+                let files = state.sealed_files(index);
+                let entry = time_floor_on_disk(&files, usize::MAX, key)?;
+                (files, entry)
+            }
             None => {
-                let files = &state.active.files;
+                let files = state.active.files.clone();
                 match state.active.time_index.floor(key) {
                     Floor::Known(entry) => (files, entry),
-                    Floor::OnDisk(count) => (files, time_floor_on_disk(files, count, key)?),
+                    Floor::OnDisk(count) => {
+                        let entry = time_floor_on_disk(&files, count, key)?;
+                        (files, entry)
+                    }
                 }
             }
         };
@@ -126,7 +136,7 @@ impl Log {
     }
 }
 
-fn time_floor_on_disk(files: &Arc<SegmentFiles>, limit: usize, key: i64) -> StorageResult<Option<TimeEntry>> {
+fn time_floor_on_disk(files: &SegmentFiles, limit: usize, key: i64) -> StorageResult<Option<TimeEntry>> {
     let kind = SegmentFileKind::TimeIndex;
     let entry = match files.existing(kind) {
         Ok(file) => file.size().and_then(|size| floor_on_disk(&file, limit.min(size as usize / 12), key)),

@@ -89,8 +89,10 @@ impl Loader<'_> {
     ) -> StorageResult<()> {
         let first = state.sealed_index_for(from).unwrap_or(state.sealed.len());
         let first = if from < state.first_base_offset() { 0 } else { first };
-        let sealed = state.sealed[first..].iter().map(|segment| (&segment.files, segment.size));
-        for (files, size) in sealed.chain([(&state.active.files, state.active.size)]) {
+        let sealed =
+            (first..state.sealed.len()).map(|index| Ok((state.sealed_files(index), state.sealed_size(index)?)));
+        for segment in sealed.chain([Ok((state.active.files.clone(), state.active.size))]) {
+            let (files, size) = segment?;
             if size == 0 {
                 continue;
             }

@@ -138,6 +138,7 @@ impl Loader<'_> {
             config: self.options.config.clone(),
             sealed,
             active,
+            replacements: 0,
             log_start_offset,
             log_end_offset,
             high_watermark: OffsetPosition { offset: log_start_offset, position: None },
@@ -155,7 +156,7 @@ impl Loader<'_> {
         result.map_err(|error| self.directory.fail("writing", path, &error))
     }
 
-    fn files(&self, base_offset: i64) -> Arc<SegmentFiles> {
+    fn files(&self, base_offset: i64) -> SegmentFiles {
         SegmentFiles::new(self.directory.clone(), self.path.clone(), base_offset)
     }
 
@@ -225,6 +226,7 @@ impl Loader<'_> {
 
     fn remove_segment(&mut self, base_offset: i64) -> StorageResult<()> {
         self.changed = true;
+        self.files(base_offset).close();
         for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX] {
             self.remove(&offset_file(&self.at, base_offset, suffix))?;
         }

@@ -1,7 +1,6 @@
 //! Opening and recovering segments.
 
 use std::io;
-use std::sync::Arc;
 
 use super::{Listing, Loader};
 use crate::record::BatchHeader;
@@ -39,19 +38,20 @@ impl Loader<'_> {
         };
         let mut sealed = Vec::new();
         for (index, base_offset) in listing.segments.iter().copied().enumerate() {
-            let files = self.files(base_offset);
             let next = listing.segments.get(index + 1).copied();
             if index < recover_from && next.is_some() {
-                sealed.push(self.open_sealed(files, listing)?);
+                // Trusted; its size and its indexes are looked at when they are first used.
+                sealed.push(SealedSegment::listed(base_offset));
                 continue;
             }
+            let files = self.files(base_offset);
             if index < recover_from
                 && let Some((active, end_offset)) = self.open_active(&files, listing)?
             {
                 return Ok((sealed, active, end_offset));
             }
             let start = if index == recover_from { self.recovery_start(&files, listing)? } else { None };
-            let (mut active, end_offset, cut) = self.recover_segment(files, start, true)?;
+            let (mut active, end_offset, cut) = self.recover_segment(files, start)?;
             self.changed |= next.is_some();
             if !cut && next.is_some() {
                 let segment = active.seal();
@@ -84,26 +84,10 @@ impl Loader<'_> {
         }
     }
 
-    /// A segment before the recovery point: its log is trusted, its indexes are looked at.
-    fn open_sealed(&mut self, files: Arc<SegmentFiles>, listing: &Listing) -> StorageResult<SealedSegment> {
-        let size = self.size_of(&files, SegmentFileKind::Log)?;
-        if self.indexes_are_sane(&files, size, listing)?.is_some() {
-            return Ok(SealedSegment { files, size, largest_timestamp: None });
-        }
-        let (mut active, _, damaged) = self.recover_segment(files, None, false)?;
-        if damaged {
-            tracing::error!(
-                "{}: damaged before the recovery point",
-                active.files.path_of(SegmentFileKind::Log).display()
-            );
-        }
-        active.seal().map_err(|error| active.files.write_error(SegmentFileKind::OffsetIndex, &error))
-    }
-
     /// The numbers of entries of both indexes, unless one is missing or cannot be right (`OffsetIndex.sanityCheck`).
     fn indexes_are_sane(
         &self,
-        files: &Arc<SegmentFiles>,
+        files: &SegmentFiles,
         size: u64,
         listing: &Listing,
     ) -> StorageResult<Option<(usize, usize)>> {
@@ -127,14 +111,14 @@ impl Loader<'_> {
         Ok(sane.then_some(counts))
     }
 
-    fn last_offset_entry(&self, files: &Arc<SegmentFiles>, count: usize) -> StorageResult<Option<OffsetEntry>> {
+    fn last_offset_entry(&self, files: &SegmentFiles, count: usize) -> StorageResult<Option<OffsetEntry>> {
         let Some(last) = count.checked_sub(1) else { return Ok(None) };
         let kind = SegmentFileKind::OffsetIndex;
         let entry = files.existing(kind).and_then(|file| read_entry(&*file, last));
         entry.map(Some).map_err(|error| files.read_error(kind, &error))
     }
 
-    fn last_time_entry(&self, files: &Arc<SegmentFiles>, count: usize) -> StorageResult<Option<TimeEntry>> {
+    fn last_time_entry(&self, files: &SegmentFiles, count: usize) -> StorageResult<Option<TimeEntry>> {
         let Some(last) = count.checked_sub(1) else { return Ok(None) };
         let kind = SegmentFileKind::TimeIndex;
         let entry = files.existing(kind).and_then(|file| read_entry(&*file, last));
@@ -142,11 +126,7 @@ impl Loader<'_> {
     }
 
     /// The last segment after a clean stop: only what stands behind its last index entry is read. `None`: it needs recovery.
-    fn open_active(
-        &mut self,
-        files: &Arc<SegmentFiles>,
-        listing: &Listing,
-    ) -> StorageResult<Option<(ActiveSegment, i64)>> {
+    fn open_active(&mut self, files: &SegmentFiles, listing: &Listing) -> StorageResult<Option<(ActiveSegment, i64)>> {
         let size = self.size_of(files, SegmentFileKind::Log)?;
         let base_offset = files.base_offset();
         let mut active = ActiveSegment::empty(files.clone(), self.now_ms);
@@ -184,13 +164,12 @@ impl Loader<'_> {
         Ok(Some((active, end_offset)))
     }
 
-    /// Reads a segment with checksums from the recovery point on, rebuilds its indexes from there and, if it may, cuts it at the
-    /// first invalid batch. Gives the segment, the offset after it, and whether it is damaged.
+    /// Reads a segment with checksums from the recovery point on, rebuilds its indexes from there and cuts it at the first invalid
+    /// batch. Gives the segment, the offset after it, and whether it is damaged.
     pub(super) fn recover_segment(
         &mut self,
-        files: Arc<SegmentFiles>,
+        files: SegmentFiles,
         recovery_start: Option<RecoveryStart>,
-        may_cut: bool,
     ) -> StorageResult<(ActiveSegment, i64, bool)> {
         let kind = SegmentFileKind::Log;
         let size = self.size_of(&files, kind)?;
@@ -224,15 +203,9 @@ impl Loader<'_> {
         };
         if let Some(reason) = &broken {
             let path = files.path_of(kind);
-            if may_cut {
-                tracing::warn!("{}: {reason}; cutting {} of {size} bytes", path.display(), size - active.size);
-                log.set_len(active.size).map_err(|error| files.write_error(kind, &error))?;
-                self.changed = true;
-            } else {
-                // Durable data that rotted: what follows the damage may still be good and is not ours to drop.
-                tracing::error!("{}: {reason}; {} bytes cannot be read", path.display(), size - active.size);
-                active.size = size;
-            }
+            tracing::warn!("{}: {reason}; cutting {} of {size} bytes", path.display(), size - active.size);
+            log.set_len(active.size).map_err(|error| files.write_error(kind, &error))?;
+            self.changed = true;
         }
         let kept = recovery_start.map_or((0, 0), |start| (start.offset_entries, start.time_entries));
         cut_index(&files, SegmentFileKind::OffsetIndex, kept.0 * 8)?;
@@ -242,7 +215,7 @@ impl Loader<'_> {
     }
 
     /// The last index entry before the recovery point, if both indexes can be trusted up to there.
-    fn recovery_start(&self, files: &Arc<SegmentFiles>, listing: &Listing) -> StorageResult<Option<RecoveryStart>> {
+    fn recovery_start(&self, files: &SegmentFiles, listing: &Listing) -> StorageResult<Option<RecoveryStart>> {
         let base_offset = files.base_offset();
         let size = self.size_of(files, SegmentFileKind::Log)?;
         let Some((offset_entries, time_entries)) = self.indexes_are_sane(files, size, listing)? else {
@@ -287,7 +260,7 @@ fn largest_timestamp(base_offset: i64, entry: Option<TimeEntry>) -> TimestampOff
 }
 
 /// Cuts an index file to what is known to be right.
-fn cut_index(files: &Arc<SegmentFiles>, kind: SegmentFileKind, bytes: usize) -> StorageResult<()> {
+fn cut_index(files: &SegmentFiles, kind: SegmentFileKind, bytes: usize) -> StorageResult<()> {
     let index = match files.existing(kind) {
         Ok(index) => index,
         Err(error) if is_not_found(&error) => return Ok(()),

@@ -24,7 +24,8 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
         loader.remove_segment(base_offset)?;
     }
     state.sealed.truncate(kept);
-    (state.active, _, _) = loader.recover_segment(files, None, true)?;
+    state.replacements += 1;
+    (state.active, _, _) = loader.recover_segment(files, None)?;
     state.log_end_offset = offset;
     state.recovery_point = state.recovery_point.min(offset);
     state.log_start_offset = state.log_start_offset.min(offset);
@@ -43,6 +44,7 @@ pub(in crate::storage) fn restart(log: &Log, state: &mut LogState, offset: i64) 
     let options = options_of(log, state);
     let mut loader = Loader::new(&options, log.path.clone());
     state.active.files.close();
+    state.replacements += 1;
     state.log_start_offset = offset;
     loader.restart_at_log_start(state)?;
     for snapshot in loader.list()?.snapshots {
