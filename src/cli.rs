@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{ConfigError, StartInput, StartOptions};
 use crate::env::{Disk, OpenMode};
 use crate::tools::dump_log::DumpLogOptions;
+use crate::tools::verify::VerifyOptions;
 
 /// A properties file larger than this is no properties file.
 const CONFIG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -51,6 +52,8 @@ pub struct Arguments {
 pub enum Command {
     /// Print log segments, indexes and snapshots, as kafka-dump-log.sh does
     DumpLog(DumpLogOptions),
+    /// Check a whole data directory, offline and without changing it: exit code 0 when all is good
+    Verify(VerifyOptions),
 }
 
 /// What the command line cannot be turned into.

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Parser;
 use ottla::cli::{Arguments, Command};
-use ottla::env::RealDisk;
+use ottla::env::{Env, RealDisk};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,12 +43,21 @@ fn run_tool(command: Command) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let result = match command {
         Command::DumpLog(options) => {
-            ottla::tools::dump_log::dump_log(&RealDisk, &options, &mut out, &mut std::io::stderr().lock())
+            let dumped = ottla::tools::dump_log::dump_log(&RealDisk, &options, &mut out, &mut std::io::stderr().lock());
+            dumped.map(|()| true).map_err(anyhow::Error::from)
+        }
+        Command::Verify(options) => {
+            // For its threads.
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let env = Env::real(runtime.handle().clone());
+            ottla::tools::verify::verify(&env, &options, &mut out).map_err(anyhow::Error::from)
         }
     };
     // What was printed until an error stays printed.
     let flushed = out.flush();
-    result?;
+    if !result? {
+        std::process::exit(1);
+    }
     flushed.context("cannot write")
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
 pub use memory_disk::{Call, Failure, Fault, MemoryDisk, Moment, PlannedFault, PowerCut, PowerCuts};
-pub use process::{open_files_limit, raise_open_files_limit};
+pub use process::{available_parallelism, open_files_limit, raise_open_files_limit};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
 pub use spawn::{BoxFuture, InlineSpawn, NamedFuture, Spawn, TokioSpawn};

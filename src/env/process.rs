@@ -25,3 +25,8 @@ mod tests {
         assert_eq!(super::raise_open_files_limit(), hard);
     }
 }
+
+/// Threads that can run at once; 1 when the system does not tell.
+pub fn available_parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}

@@ -19,6 +19,7 @@ mod replay;
 mod snapshot;
 mod storage_log;
 mod topic_name;
+mod verification;
 
 pub use api_error::ApiError;
 pub use controller::{
@@ -37,6 +38,7 @@ pub use log::{BatchVisitor, MetadataLog};
 pub use publisher::MetadataPublisher;
 pub use storage_log::StorageMetadataLog;
 pub use topic_name::{MAX_TOPIC_NAME_LENGTH, validate_topic_name};
+pub use verification::{VerifiedMetadata, verify_metadata};
 
 #[cfg(test)]
 mod controller_tests;

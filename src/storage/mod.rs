@@ -37,6 +37,7 @@ mod recovery;
 mod segment;
 mod segment_files;
 mod sparse_index;
+mod verification;
 
 pub use checkpoint::EpochEntry;
 pub use directory::{FailureListener, LogDirectory};
@@ -53,3 +54,6 @@ pub use producer_snapshot::{
 };
 pub use producer_state::ActiveProducer;
 pub use property_files::{MetaProperties, encode_uuid, parse_uuid};
+pub use verification::{
+    LogExpectations, Problem, Problems, Severity, VerifiedDirectory, VerifiedLog, verify_directory, verify_log,
+};

@@ -12,9 +12,9 @@ use crate::storage::directory::LogDirectory;
 use crate::storage::log::Log;
 use crate::types::TopicPartition;
 
-const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
-const LOG_START_OFFSET: &str = "log-start-offset-checkpoint";
-const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
+pub(in crate::storage) const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
+pub(in crate::storage) const LOG_START_OFFSET: &str = "log-start-offset-checkpoint";
+pub(in crate::storage) const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
 
 /// What the checkpoint files of a directory hold, as read or as last written.
 #[derive(Clone, Debug, Default)]

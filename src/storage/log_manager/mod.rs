@@ -11,6 +11,7 @@ mod load;
 mod log_manager_tests;
 mod parallel;
 
+pub(in crate::storage) use checkpoints::{HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
