@@ -17,6 +17,11 @@ pub fn open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// Threads that can run at once; 1 when the system does not tell.
+pub fn available_parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -24,9 +29,4 @@ mod tests {
         let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         assert_eq!(super::raise_open_files_limit(), hard);
     }
-}
-
-/// Threads that can run at once; 1 when the system does not tell.
-pub fn available_parallelism() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
