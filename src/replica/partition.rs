@@ -14,7 +14,9 @@ use super::{FetchWatcher, HighWatermarkWait, ReplicaError, WatchToken};
 use crate::config::LogConfig;
 use crate::env::BoxFuture;
 use crate::record::{ValidatedBatch, ValidationError, ValidationRules, validate_produce};
-use crate::storage::{ActiveProducer, AppendOrigin, FetchIsolation, FileSlice, FlushTicket, Log, LogAppendInfo};
+use crate::storage::{
+    AbortedTransaction, ActiveProducer, AppendOrigin, FetchIsolation, FileSlice, FlushTicket, Log, LogAppendInfo,
+};
 use crate::types::{NO_LEADER_EPOCH, TopicPartition, Uuid};
 
 /// `acks` of a producer that waits for all in-sync replicas.
@@ -72,6 +74,8 @@ pub struct ReadRequest {
 pub struct ReadResult {
     /// Whole batches; `None` when there is nothing to read.
     pub records: Option<FileSlice>,
+    /// The aborted transactions that the records touch, for `TransactionCommitted`.
+    pub aborted_transactions: Vec<AbortedTransaction>,
     /// What is committed.
     pub high_watermark: i64,
     /// What a read_committed reader may see.
@@ -370,6 +374,7 @@ impl Partition {
         let records = data.records.filter(|_| !data.first_entry_incomplete);
         Ok(ReadResult {
             records,
+            aborted_transactions: data.aborted_transactions,
             high_watermark: data.high_watermark,
             last_stable_offset: data.last_stable_offset,
             log_start_offset: data.log_start_offset,
@@ -400,6 +405,7 @@ impl Partition {
         let diverges = epoch < request.last_fetched_epoch || end_offset < request.fetch_offset;
         Ok(diverges.then(|| ReadResult {
             records: None,
+            aborted_transactions: Vec::new(),
             high_watermark: self.log.high_watermark(),
             last_stable_offset: self.log.last_stable_offset(),
             log_start_offset,

@@ -9,7 +9,7 @@ use crate::types::TopicPartition;
 pub(super) const LOG_SUFFIX: &str = ".log";
 pub(super) const INDEX_SUFFIX: &str = ".index";
 pub(super) const TIME_INDEX_SUFFIX: &str = ".timeindex";
-/// Aborted transactions of a segment; written from the issue that brings transactions.
+/// Aborted transactions of a segment; created with the first one.
 pub(super) const TRANSACTION_INDEX_SUFFIX: &str = ".txnindex";
 pub(super) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(super) const DELETED_SUFFIX: &str = ".deleted";

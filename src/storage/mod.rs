@@ -12,13 +12,12 @@
 //! - The first failed write or sync takes the log directory offline; a sync is never repeated. So does a panic under a log's lock.
 //! - Durable means synced: [`Log::flush_ticket`] completes when everything before an offset survives a power cut. One
 //!   `fdatasync` answers all tickets that wait for it.
-//! - An idle log costs a few hundred bytes and no file descriptor, a sealed segment of it 40 bytes: files are opened when needed and
+//! - An idle log costs a few hundred bytes and no file descriptor, a sealed segment of it 48 bytes: files are opened when needed and
 //!   closed by a bounded set of open handles; indexes of sealed segments are searched on disk.
 //! - Opening a log that was stopped cleanly lists its directory and looks at the active segment. What else there is to know of a
 //!   sealed segment (size, largest timestamp, whether its indexes can be used) is learnt when it is first needed.
 //!
-//! Places that wait for their issues: the cleaner (`storage/cleaner/`), the transaction index (`CompletedTransaction` is where its
-//! entries come from), moving replicas between log directories (`-future`).
+//! Places that wait for their issues: the cleaner (`storage/cleaner/`), moving replicas between log directories (`-future`).
 
 mod batch_scan;
 mod checkpoint;
@@ -37,6 +36,7 @@ mod recovery;
 mod segment;
 mod segment_files;
 mod sparse_index;
+mod transaction_index;
 mod verification;
 
 pub use checkpoint::EpochEntry;

@@ -6,7 +6,8 @@ use std::io::{self, IoSlice};
 
 use super::StorageResult;
 use super::segment_files::{SegmentFileKind, SegmentFiles};
-use super::sparse_index::{OffsetEntry, SparseIndex, TimeEntry};
+use super::sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
+use super::transaction_index::{AbortedEntry, encode_entries};
 use crate::env::DiskFile;
 use crate::record::BatchHeader;
 use crate::types::NO_TIMESTAMP;
@@ -40,15 +41,20 @@ pub(super) struct SealedSegment {
     base_offset: i64,
     size: Cell<u64>,
     indexes: Cell<IndexState>,
+    /// Whether it has a transaction index.
+    has_aborted: bool,
+    transactions_checked: Cell<bool>,
     /// Read from the time index when first asked for.
     largest_timestamp: Cell<Option<TimestampOffset>>,
 }
 
 impl SealedSegment {
     /// A segment of which the name is known.
-    pub(super) fn listed(base_offset: i64) -> Self {
+    pub(super) fn listed(base_offset: i64, has_aborted: bool) -> Self {
         Self {
             base_offset,
+            has_aborted,
+            transactions_checked: Cell::new(false),
             size: Cell::new(UNKNOWN_SIZE),
             indexes: Cell::new(IndexState::Unknown),
             largest_timestamp: Cell::new(None),
@@ -56,9 +62,16 @@ impl SealedSegment {
     }
 
     /// A segment whose indexes were just written.
-    pub(super) fn complete(base_offset: i64, size: u64, largest_timestamp: Option<TimestampOffset>) -> Self {
+    pub(super) fn complete(
+        base_offset: i64,
+        size: u64,
+        largest_timestamp: Option<TimestampOffset>,
+        has_aborted: bool,
+    ) -> Self {
         Self {
             base_offset,
+            has_aborted,
+            transactions_checked: Cell::new(true),
             size: Cell::new(size),
             indexes: Cell::new(IndexState::Sound),
             largest_timestamp: Cell::new(largest_timestamp),
@@ -82,6 +95,24 @@ impl SealedSegment {
         let size = files.metadata(SegmentFileKind::Log)?.len;
         self.size.set(size);
         Ok(size)
+    }
+
+    /// Whether transactions were aborted in it.
+    pub(super) fn has_aborted(&self) -> bool {
+        self.has_aborted
+    }
+
+    pub(super) fn set_has_aborted(&mut self, has_aborted: bool) {
+        self.has_aborted = has_aborted;
+    }
+
+    /// Whether its transaction index was looked at, or written, since the start.
+    pub(super) fn transactions_checked(&self) -> bool {
+        self.transactions_checked.get()
+    }
+
+    pub(super) fn set_transactions_checked(&self) {
+        self.transactions_checked.set(true);
     }
 
     pub(super) fn indexes(&self) -> IndexState {
@@ -119,6 +150,8 @@ pub(super) struct ActiveSegment {
     /// Of the first batch: what rolling by time counts from. Read from the file when first needed after a start.
     first_timestamp: Option<i64>,
     pub(super) created_ms: i64,
+    /// Entries of the transaction index.
+    pub(super) aborted_entries: usize,
     recent: VecDeque<RecentBatch>,
 }
 
@@ -135,6 +168,7 @@ impl ActiveSegment {
             largest_timestamp,
             first_timestamp: None,
             created_ms,
+            aborted_entries: 0,
             recent: VecDeque::new(),
         }
     }
@@ -180,6 +214,15 @@ impl ActiveSegment {
         self.recent.push_back(RecentBatch { base_offset: header.base_offset, last_offset, position });
     }
 
+    /// Adds an aborted transaction to the transaction index, creating it with the first one.
+    pub(super) fn append_aborted(&mut self, entry: AbortedEntry) -> io::Result<()> {
+        let file = self.files.handle(SegmentFileKind::TransactionIndex)?;
+        let position = (self.aborted_entries * AbortedEntry::SIZE) as u64;
+        file.write_all_at(&encode_entries(&[entry]), position)?;
+        self.aborted_entries += 1;
+        Ok(())
+    }
+
     /// Adds a time index entry if the largest timestamp grew since the last one.
     pub(super) fn note_largest_timestamp(&mut self) {
         let last = self.time_index.last().map_or(NO_TIMESTAMP, |entry| entry.timestamp);
@@ -208,7 +251,7 @@ impl ActiveSegment {
         self.files.handle(SegmentFileKind::OffsetIndex)?;
         self.files.handle(SegmentFileKind::TimeIndex)?;
         let largest_timestamp = (self.size > 0).then_some(self.largest_timestamp);
-        Ok(SealedSegment::complete(self.base_offset(), self.size, largest_timestamp))
+        Ok(SealedSegment::complete(self.base_offset(), self.size, largest_timestamp, self.aborted_entries > 0))
     }
 
     /// Position and size of the batch with this offset, if it is one of the newest.

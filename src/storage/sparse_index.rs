@@ -94,6 +94,13 @@ impl<E: IndexEntry> SparseIndex<E> {
         Ok(())
     }
 
+    /// The first entry that is `wanted`, which must hold for all entries behind one for which it holds; the outer `None`: the file
+    /// must be asked.
+    pub(super) fn first(&self, wanted: impl Fn(&E) -> bool) -> Option<Option<E>> {
+        let index = self.entries.partition_point(|entry| !wanted(entry));
+        (index > 0 || self.start == 0).then(|| self.entries.get(index).copied())
+    }
+
     /// The largest entry whose key is not above `key`.
     pub(super) fn floor(&self, key: i64) -> Floor<E> {
         let above = self.entries.partition_point(|entry| entry.key() <= key);
@@ -107,7 +114,8 @@ impl<E: IndexEntry> SparseIndex<E> {
 
 /// Reads one entry by its number.
 pub(super) fn read_entry<E: IndexEntry>(file: &dyn DiskFile, number: usize) -> io::Result<E> {
-    let mut bytes = [0; 16];
+    // Room for the largest entry, that of the transaction index.
+    let mut bytes = [0; 40];
     file.read_exact_at(&mut bytes[..E::SIZE], (number * E::SIZE) as u64)?;
     Ok(E::decode(&bytes[..E::SIZE]))
 }

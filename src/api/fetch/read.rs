@@ -189,7 +189,7 @@ impl Fetch {
             diverging_epoch: read.diverging_epoch,
             current_leader: None,
             aborted_transactions: match self.is_committed() {
-                true => AbortedTransactions::Empty,
+                true => AbortedTransactions::List(std::mem::take(&mut read.aborted_transactions)),
                 false => AbortedTransactions::Null,
             },
             records: read.records.take(),

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::api::handler::{Chunk, Response};
-use crate::storage::FileSlice;
+use crate::storage::{AbortedTransaction, FileSlice};
 use crate::types::Uuid;
 
 /// First version with compact types and tagged fields.
@@ -17,15 +17,14 @@ pub const TOPIC_ID_VERSION: i16 = 13;
 /// First version with the leaders' endpoints (KIP-951).
 pub const NODE_ENDPOINTS_VERSION: i16 = 16;
 
-/// The aborted transactions of a partition. Without transactions there are none to list, but read_committed gets an empty
-/// list and read_uncommitted none at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The aborted transactions of a partition: a list for read_committed, which may be empty, and none at all for read_uncommitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AbortedTransactions {
     /// No list.
     #[default]
     Null,
-    /// A list without entries.
-    Empty,
+    /// The transactions that the records touch.
+    List(Vec<AbortedTransaction>),
 }
 
 /// One partition of the answer.
@@ -62,7 +61,7 @@ impl PartitionAnswer {
             log_start_offset: -1,
             diverging_epoch: None,
             current_leader: None,
-            aborted_transactions: AbortedTransactions::Empty,
+            aborted_transactions: AbortedTransactions::List(Vec::new()),
             records: None,
         }
     }
@@ -197,11 +196,10 @@ impl Writer {
         if self.version >= 5 {
             self.buffer.put_i64(partition.log_start_offset);
         }
-        match (partition.aborted_transactions, self.is_flexible()) {
+        match (&partition.aborted_transactions, self.is_flexible()) {
             (AbortedTransactions::Null, true) => self.varint(0),
-            (AbortedTransactions::Empty, true) => self.varint(1),
             (AbortedTransactions::Null, false) => self.buffer.put_i32(-1),
-            (AbortedTransactions::Empty, false) => self.buffer.put_i32(0),
+            (AbortedTransactions::List(transactions), _) => self.aborted_transactions(transactions),
         }
         if self.version >= 11 {
             // The preferred read replica: there are no followers.
@@ -210,6 +208,17 @@ impl Writer {
         self.records(partition.records);
         if self.is_flexible() {
             self.partition_tags(partition.diverging_epoch, partition.current_leader);
+        }
+    }
+
+    fn aborted_transactions(&mut self, transactions: &[AbortedTransaction]) {
+        self.array_len(transactions.len());
+        for transaction in transactions {
+            self.buffer.put_i64(transaction.producer_id);
+            self.buffer.put_i64(transaction.first_offset);
+            if self.is_flexible() {
+                self.varint(0);
+            }
         }
     }
 

@@ -36,6 +36,16 @@ fn bytes_of(response: &Response) -> Vec<u8> {
     bytes
 }
 
+fn codec_aborted(transactions: &AbortedTransactions) -> Option<Vec<codec::AbortedTransaction>> {
+    let AbortedTransactions::List(transactions) = transactions else { return None };
+    let transaction = |transaction: &AbortedTransaction| {
+        codec::AbortedTransaction::default()
+            .with_producer_id(transaction.producer_id.into())
+            .with_first_offset(transaction.first_offset)
+    };
+    Some(transactions.iter().map(transaction).collect())
+}
+
 fn codec_partition(partition: &PartitionAnswer) -> codec::PartitionData {
     let records = partition.records.as_ref().map(|records| records.read().unwrap()).unwrap_or_default();
     let mut data = codec::PartitionData::default()
@@ -44,7 +54,7 @@ fn codec_partition(partition: &PartitionAnswer) -> codec::PartitionData {
         .with_high_watermark(partition.high_watermark)
         .with_last_stable_offset(partition.last_stable_offset)
         .with_log_start_offset(partition.log_start_offset)
-        .with_aborted_transactions((partition.aborted_transactions == AbortedTransactions::Empty).then(Vec::new))
+        .with_aborted_transactions(codec_aborted(&partition.aborted_transactions))
         .with_preferred_read_replica((-1).into())
         .with_records(Some(Bytes::from(records)));
     if let Some((epoch, end_offset)) = partition.diverging_epoch {
@@ -80,20 +90,33 @@ fn codec_bytes(answer: &FetchAnswer, version: i16) -> Vec<u8> {
     bytes.to_vec()
 }
 
+fn aborted_strategy() -> impl Strategy<Value = AbortedTransactions> {
+    let transaction =
+        any::<(i64, i64)>().prop_map(|(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset });
+    proptest::option::of(proptest::collection::vec(transaction, 0..200))
+        .prop_map(|list| list.map_or(AbortedTransactions::Null, AbortedTransactions::List))
+}
+
 fn partition_strategy() -> impl Strategy<Value = PartitionAnswer> {
     let records = proptest::option::of((0..FILE_LEN / 2, 0..FILE_LEN / 2));
     let tags = (proptest::option::of((0..9_i32, 0..99_i64)), proptest::option::of((0..9_i32, 0..9_i32)));
-    (any::<i32>(), any::<i16>(), any::<[i64; 3]>(), tags, any::<bool>(), records).prop_map(
-        |(index, error_code, offsets, (diverging_epoch, current_leader), is_committed, records)| PartitionAnswer {
-            index,
-            error_code,
-            high_watermark: offsets[0],
-            last_stable_offset: offsets[1],
-            log_start_offset: offsets[2],
-            diverging_epoch,
-            current_leader,
-            aborted_transactions: if is_committed { AbortedTransactions::Empty } else { AbortedTransactions::Null },
-            records: records.map(|(position, length)| FileSlice { file: file(), position: position as u64, length }),
+    (any::<i32>(), any::<i16>(), any::<[i64; 3]>(), tags, aborted_strategy(), records).prop_map(
+        |(index, error_code, offsets, (diverging_epoch, current_leader), aborted_transactions, records)| {
+            PartitionAnswer {
+                index,
+                error_code,
+                high_watermark: offsets[0],
+                last_stable_offset: offsets[1],
+                log_start_offset: offsets[2],
+                diverging_epoch,
+                current_leader,
+                aborted_transactions,
+                records: records.map(|(position, length)| FileSlice {
+                    file: file(),
+                    position: position as u64,
+                    length,
+                }),
+            }
         },
     )
 }

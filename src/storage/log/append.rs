@@ -10,8 +10,9 @@ use crate::config::LogConfig;
 use crate::record::{BatchHeader, TimestampType, ValidatedBatch, control_record_type};
 use crate::record::{ControlRecordType, end_transaction_marker_coordinator_epoch, records};
 use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
-use crate::storage::producer_state::EndTransactionMarker;
+use crate::storage::producer_state::{CompletedTransaction, EndTransactionMarker};
 use crate::storage::segment_files::SegmentFileKind;
+use crate::storage::transaction_index::AbortedEntry;
 use crate::storage::{StorageError, StorageResult, producer_snapshot};
 use crate::types::NO_TIMESTAMP;
 
@@ -140,12 +141,21 @@ impl Log {
         }
         self.assign_epoch(state, header.partition_leader_epoch, header.base_offset)?;
         let index_interval_bytes = index_interval_bytes(&state.config);
+        if marker.is_some_and(|marker| !marker.committed) && state.producers.has_open_transaction(header.producer_id) {
+            self.open_transaction_index(state)?;
+        }
         if let Err(error) = state.active.append(header, body, index_interval_bytes) {
             return Err(state.active.files.write_error(SegmentFileKind::Log, &error));
         }
         state.log_end_offset = header.next_offset();
-        // The completed transaction belongs into the transaction index, which comes with transactions.
-        let _completed = state.producers.apply(header, update);
+        if let Some(completed) = state.producers.apply(header, update).filter(|completed| completed.aborted) {
+            let CompletedTransaction { producer_id, first_offset, last_offset, .. } = completed;
+            let last_stable_offset = state.producers.last_stable_offset_after(&completed);
+            let entry = AbortedEntry::new(producer_id, first_offset, last_offset, last_stable_offset);
+            if let Err(error) = state.active.append_aborted(entry) {
+                return Err(state.active.files.write_error(SegmentFileKind::TransactionIndex, &error));
+            }
+        }
         self.directory.note_change();
         if state.active.offset_index.wants_write()
             && let Err(error) = state.active.write_indexes()
@@ -154,6 +164,16 @@ impl Log {
             self.directory.fail("writing", &state.active.files.path_of(SegmentFileKind::OffsetIndex), &error);
             self.directory.check_online()?;
         }
+        Ok(())
+    }
+
+    /// Opens the transaction index, creating it with the first abort, before the marker is written: no entry may be missing because
+    /// too many files are open.
+    fn open_transaction_index(&self, state: &mut LogState) -> StorageResult<()> {
+        let files = &state.active.files;
+        let opened = files.handle(SegmentFileKind::TransactionIndex);
+        opened.map_err(|error| files.write_error(SegmentFileKind::TransactionIndex, &error))?;
+        state.flush.directory_unsynced |= state.active.aborted_entries == 0;
         Ok(())
     }
 

@@ -261,13 +261,18 @@ impl Log {
         let mut files = Vec::new();
         let first = state.sealed_index_for(state.recovery_point.max(state.first_base_offset()));
         let unsynced = first.map_or(&[][..], |first| &state.sealed[first..]);
-        let active = state.active.files.clone();
-        for segment in unsynced.iter().map(|segment| active.sibling(segment.base_offset())).chain([active.clone()]) {
-            files.push(
-                segment
-                    .handle(SegmentFileKind::Log)
-                    .map_err(|error| segment.write_error(SegmentFileKind::Log, &error))?,
-            );
+        let active = (state.active.files.clone(), state.active.aborted_entries > 0);
+        let sealed = unsynced.iter().map(|segment| (active.0.sibling(segment.base_offset()), segment.has_aborted()));
+        for (segment, has_aborted) in sealed.chain([active.clone()]) {
+            let mut open = |kind| -> StorageResult<()> {
+                files.push(segment.handle(kind).map_err(|error| segment.write_error(kind, &error))?);
+                Ok(())
+            };
+            open(SegmentFileKind::Log)?;
+            if has_aborted {
+                // Recovery builds it again from the recovery point on, and believes what is before.
+                open(SegmentFileKind::TransactionIndex)?;
+            }
         }
         Ok(files)
     }

@@ -24,6 +24,9 @@ mod retention;
 mod segments;
 mod state;
 mod timestamps;
+#[cfg(test)]
+mod transaction_tests;
+mod transactions;
 mod truncate;
 
 use std::path::PathBuf;

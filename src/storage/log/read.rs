@@ -67,7 +67,7 @@ pub struct FetchDataInfo {
     pub first_entry_incomplete: bool,
     /// The records are not in the last segment: the log goes on behind them, whatever their number.
     pub on_older_segment: bool,
-    /// Aborted transactions that the range touches, for `TransactionCommitted`; empty until transactions exist.
+    /// Aborted transactions that the range touches, for `TransactionCommitted`.
     pub aborted_transactions: Vec<AbortedTransaction>,
     /// The log's first offset at the time of the read.
     pub log_start_offset: i64,
@@ -102,6 +102,8 @@ pub(in crate::storage) struct SearchPlan {
     pub(in crate::storage) size: u64,
     /// First offset behind the segment; `None` for the active one.
     pub(super) next_base_offset: Option<i64>,
+    /// [`LogState::replacements`] when the plan was made.
+    pub(super) replacements: u64,
     /// The base offset of the segment, if its indexes are missing or wrong. The plan works without them, slowly.
     needs_indexes: Option<i64>,
 }
@@ -161,6 +163,13 @@ impl Log {
             info.on_older_segment = plan.next_base_offset.is_some();
             let length = (end.saturating_sub(position)).min(wanted as u64) as usize;
             if length > 0 && !info.first_entry_incomplete {
+                if isolation == FetchIsolation::TransactionCommitted {
+                    match self.aborted_transactions(&plan, fetch_offset, position + length as u64)? {
+                        Some(aborted) => info.aborted_transactions = aborted,
+                        // The segment is another one by now.
+                        None => continue,
+                    }
+                }
                 info.records = Some(FileSlice { file: plan.log, position, length });
             }
             return Ok(info);
@@ -211,6 +220,7 @@ impl Log {
             files,
             size: state.sealed_size(index)?,
             next_base_offset: Some(state.next_base_offset(index)),
+            replacements: state.replacements,
             needs_indexes,
         })
     }
@@ -233,6 +243,7 @@ fn plan_active(state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
         start,
         size: active.size,
         next_base_offset: None,
+        replacements: state.replacements,
         needs_indexes: None,
     })
 }

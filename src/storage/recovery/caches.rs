@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Loader;
+use super::transactions::FoundTransactions;
+use super::{Listing, Loader};
 use crate::env::{DiskFile, OpenMode};
 use crate::record::BatchHeader;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
@@ -53,7 +54,7 @@ impl Loader<'_> {
                 self.found_epochs.clear();
                 let start = state.first_base_offset();
                 let mut found = Vec::new();
-                self.scan_headers(state, start, |header, _, _| {
+                self.scan_headers(state, start, i64::MAX, |header, _, _| {
                     if header.partition_leader_epoch > found.last().map_or(-1, |entry: &EpochEntry| entry.epoch) {
                         found.push(EpochEntry {
                             epoch: header.partition_leader_epoch,
@@ -80,11 +81,13 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Calls `visit` with header, file and position of every batch that ends behind `from`.
+    /// Calls `visit` with header, file and position of every batch that ends behind `from`, up to the segment that begins at or behind
+    /// `before`.
     fn scan_headers(
         &self,
         state: &LogState,
         from: i64,
+        before: i64,
         mut visit: impl FnMut(&BatchHeader, &Arc<dyn DiskFile>, u64) -> StorageResult<()>,
     ) -> StorageResult<()> {
         let first = state.sealed_index_for(from).unwrap_or(state.sealed.len());
@@ -93,6 +96,9 @@ impl Loader<'_> {
             (first..state.sealed.len()).map(|index| Ok((state.sealed_files(index), state.sealed_size(index)?)));
         for segment in sealed.chain([Ok((state.active.files.clone(), state.active.size))]) {
             let (files, size) = segment?;
+            if files.base_offset() >= before {
+                break;
+            }
             if size == 0 {
                 continue;
             }
@@ -123,12 +129,14 @@ impl Loader<'_> {
     }
 
     /// Loads the newest usable snapshot and replays what follows (`rebuildProducerState`).
-    pub(super) fn load_producers(&mut self, state: &mut LogState, snapshots: &[i64]) -> StorageResult<()> {
+    pub(super) fn load_producers(&mut self, state: &mut LogState, listing: &Listing) -> StorageResult<()> {
         let mut loaded = None;
-        for offset in snapshots.iter().rev().copied() {
+        // What transactions there were is to be seen from before the first segment whose index is built again.
+        let newest = self.transactions_from.unwrap_or(i64::MAX);
+        for offset in listing.snapshots.iter().rev().copied() {
             let path = offset_file(&self.at, offset, SNAPSHOT_SUFFIX);
             let usable = offset <= state.log_end_offset && offset >= state.log_start_offset;
-            if loaded.is_none() && usable {
+            if loaded.is_none() && usable && offset <= newest {
                 match self.directory.env.disk.read(&path, MAX_SNAPSHOT_BYTES) {
                     Ok(bytes) => match producer_snapshot::decode(&bytes) {
                         Ok(producers) => {
@@ -148,10 +156,15 @@ impl Loader<'_> {
         }
         let replay_from = loaded.unwrap_or(state.log_start_offset);
         state.snapshot_offset = loaded.unwrap_or(state.log_start_offset);
+        let mut found = FoundTransactions::default();
         if replay_from < state.log_end_offset {
             let mut producers = std::mem::take(&mut state.producers);
-            self.replay_producers(state, &mut producers, replay_from)?;
+            found = self.replay_producers(state, &mut producers, replay_from, i64::MAX)?;
             state.producers = producers;
+        }
+        if let Some(from) = self.transactions_from.take() {
+            self.write_transaction_indexes(state, from, &found)?;
+            self.changed = true;
         }
         let expiration_ms = self.options.producer_id_expiration_ms;
         state.producers.remove_expired(self.now_ms, expiration_ms);
@@ -159,9 +172,17 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn replay_producers(&self, state: &LogState, producers: &mut ProducerState, from: i64) -> StorageResult<()> {
+    /// Takes over the producers of all batches from an offset on; gives the transactions that were aborted.
+    pub(super) fn replay_producers(
+        &self,
+        state: &LogState,
+        producers: &mut ProducerState,
+        from: i64,
+        before: i64,
+    ) -> StorageResult<FoundTransactions> {
         let topic_partition = &self.options.topic_partition;
-        self.scan_headers(state, from, |header, log, position| {
+        let mut found = FoundTransactions::default();
+        self.scan_headers(state, from, before, |header, log, position| {
             if !header.has_producer_id() || header.base_offset < from {
                 return Ok(());
             }
@@ -177,8 +198,11 @@ impl Loader<'_> {
                 None
             };
             let update = producers.check(topic_partition, header, marker, AppendOrigin::Replication)?;
-            producers.apply(header, update);
+            if let Some(completed) = producers.apply(header, update) {
+                found.note(&completed, producers);
+            }
             Ok(())
-        })
+        })?;
+        Ok(found)
     }
 }

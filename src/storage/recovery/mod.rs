@@ -2,6 +2,7 @@
 
 mod caches;
 mod segments;
+mod transactions;
 mod truncation;
 
 use std::io;
@@ -25,6 +26,7 @@ use super::segment_files::{LogPath, SegmentFiles, is_not_found};
 use super::{StorageError, StorageResult};
 use crate::env::OpenMode;
 pub(super) use caches::write_epochs;
+pub(super) use transactions::rebuild_transaction_index;
 pub(super) use truncation::{restart, truncate};
 
 /// A log while it is opened.
@@ -39,6 +41,8 @@ struct Loader<'a> {
     found_epochs: Vec<EpochEntry>,
     /// Whether files were cut, removed or rebuilt.
     changed: bool,
+    /// Transaction indexes of the segments from this base offset on are to be built again.
+    transactions_from: Option<i64>,
 }
 
 /// What the log's directory holds.
@@ -48,6 +52,7 @@ struct Listing {
     offset_indexes: Vec<i64>,
     time_indexes: Vec<i64>,
     snapshots: Vec<i64>,
+    transaction_indexes: Vec<i64>,
 }
 
 /// Opens a log (see [`Log::open`]).
@@ -76,6 +81,7 @@ impl<'a> Loader<'a> {
             now_ms: options.directory.env.clock.wall_millis(),
             found_epochs: Vec::new(),
             changed: false,
+            transactions_from: None,
         }
     }
 }
@@ -107,7 +113,7 @@ impl Loader<'_> {
         state.set_high_watermark(self.options.high_watermark);
         self.load_epochs(&mut state, is_new)?;
         if !is_new {
-            self.load_producers(&mut state, &listing.snapshots)?;
+            self.load_producers(&mut state, &listing)?;
         }
         // What an unclean stop left may be in the page cache only: files, names and epochs. The first flush makes it durable;
         // until then the recovery point stays.
@@ -198,16 +204,26 @@ impl Loader<'_> {
                 listing.offset_indexes.push(offset);
             } else if let Some(offset) = parse_offset_file(&entry, TIME_INDEX_SUFFIX) {
                 listing.time_indexes.push(offset);
+            } else if let Some(offset) = parse_offset_file(&entry, TRANSACTION_INDEX_SUFFIX) {
+                listing.transaction_indexes.push(offset);
             } else if let Some(offset) = parse_offset_file(&entry, SNAPSHOT_SUFFIX) {
                 listing.snapshots.push(offset);
             }
         }
-        for list in
-            [&mut listing.segments, &mut listing.offset_indexes, &mut listing.time_indexes, &mut listing.snapshots]
-        {
+        for list in [
+            &mut listing.segments,
+            &mut listing.offset_indexes,
+            &mut listing.time_indexes,
+            &mut listing.transaction_indexes,
+            &mut listing.snapshots,
+        ] {
             list.sort_unstable();
         }
-        for (offsets, suffix) in [(&listing.offset_indexes, INDEX_SUFFIX), (&listing.time_indexes, TIME_INDEX_SUFFIX)] {
+        for (offsets, suffix) in [
+            (&listing.offset_indexes, INDEX_SUFFIX),
+            (&listing.time_indexes, TIME_INDEX_SUFFIX),
+            (&listing.transaction_indexes, TRANSACTION_INDEX_SUFFIX),
+        ] {
             let orphans = offsets.iter().filter(|offset| listing.segments.binary_search(offset).is_err());
             leftovers.extend(orphans.map(|offset| offset_file(&self.at, *offset, suffix)));
         }

@@ -10,6 +10,7 @@ use crate::storage::log::index_interval_bytes;
 use crate::storage::segment::{ActiveSegment, SealedSegment, TimestampOffset, read_header};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
 use crate::storage::sparse_index::{OffsetEntry, SparseIndex, TimeEntry, partition_on_disk, read_entry};
+use crate::storage::transaction_index::read_entries;
 use crate::storage::{StorageError, StorageResult};
 use crate::types::NO_TIMESTAMP;
 
@@ -41,7 +42,10 @@ impl Loader<'_> {
             let next = listing.segments.get(index + 1).copied();
             if index < recover_from && next.is_some() {
                 // Trusted; its size and its indexes are looked at when they are first used.
-                sealed.push(SealedSegment::listed(base_offset));
+                sealed.push(SealedSegment::listed(
+                    base_offset,
+                    listing.transaction_indexes.binary_search(&base_offset).is_ok(),
+                ));
                 continue;
             }
             let files = self.files(base_offset);
@@ -51,6 +55,9 @@ impl Loader<'_> {
                 return Ok((sealed, active, end_offset));
             }
             let start = if index == recover_from { self.recovery_start(&files, listing)? } else { None };
+            if listing.transaction_indexes.binary_search(&base_offset).is_ok() {
+                self.transactions_from.get_or_insert(base_offset);
+            }
             let (mut active, end_offset, cut) = self.recover_segment(files, start)?;
             self.changed |= next.is_some();
             if !cut && next.is_some() {
@@ -160,8 +167,21 @@ impl Loader<'_> {
             }
         }
         active.size = size;
+        if listing.transaction_indexes.binary_search(&base_offset).is_ok() {
+            match self.transaction_entries(files, end_offset)? {
+                Some(entries) => active.aborted_entries = entries,
+                None => self.transactions_from = Some(base_offset),
+            }
+        }
         files.close();
         Ok(Some((active, end_offset)))
+    }
+
+    /// The number of entries of the active segment's transaction index; `None` if it cannot be right.
+    fn transaction_entries(&self, files: &SegmentFiles, end_offset: i64) -> StorageResult<Option<usize>> {
+        let kind = SegmentFileKind::TransactionIndex;
+        let entries = files.existing(kind).and_then(|file| read_entries(&file, files.base_offset(), end_offset));
+        Ok(entries.map_err(|error| files.read_error(kind, &error))?.map(|entries| entries.len()))
     }
 
     /// Reads a segment with checksums from the recovery point on, rebuilds its indexes from there and cuts it at the first invalid
@@ -193,6 +213,9 @@ impl Loader<'_> {
                     break Some(format!("offset {} after offset {}", header.base_offset, end_offset - 1));
                 }
                 Ok(Some((position, header, _))) => {
+                    if header.is_control() && header.has_producer_id() {
+                        self.transactions_from.get_or_insert(files.base_offset());
+                    }
                     active.note(&header, position, interval);
                     active.size = position + header.size_in_bytes() as u64;
                     end_offset = header.next_offset();

@@ -19,6 +19,9 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
     let kept = state.sealed.partition_point(|segment| segment.base_offset() < files.base_offset());
     let bases: Vec<i64> =
         state.sealed[kept..].iter().map(SealedSegment::base_offset).chain([state.active.base_offset()]).collect();
+    if state.sealed[kept..].iter().any(SealedSegment::has_aborted) || state.active.aborted_entries > 0 {
+        loader.transactions_from = Some(files.base_offset());
+    }
     state.active.files.close();
     for base_offset in bases.into_iter().filter(|base_offset| *base_offset != files.base_offset()) {
         loader.remove_segment(base_offset)?;
@@ -36,7 +39,7 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
     }
     state.producers = ProducerState::default();
     let listing = loader.list()?;
-    loader.load_producers(state, &listing.snapshots)
+    loader.load_producers(state, &listing)
 }
 
 /// Empties a log (see [`Log::truncate_fully_and_start_at`]).
@@ -58,6 +61,6 @@ pub(in crate::storage) fn restart(log: &Log, state: &mut LogState, offset: i64) 
     log.write_epochs(state)
 }
 
-fn options_of(log: &Log, state: &LogState) -> LogOptions {
+pub(super) fn options_of(log: &Log, state: &LogState) -> LogOptions {
     LogOptions::new(log.directory.clone(), log.topic_partition().clone(), state.config.clone())
 }
