@@ -4,6 +4,8 @@
 //! - Start: log directories (locked, recovered) → ports taken → controller (metadata read, this broker registered) →
 //!   partitions and coordinators, which follow the metadata → declared topics → connections accepted. A connection made
 //!   early waits in the listen queue and finds everything there.
+//! - A start that fails closes what it opened: log directories that had the marker of a clean stop have it again.
+//! - A log directory that fails takes its partitions along; the last one, or the metadata's, ends the process.
 //! - Stop: coordinators → connections drained → controller → logs, with the marker of a clean stop. Each step needs only
 //!   what is stopped after it.
 //! - What a user can do wrong becomes one `BrokerError` whose text says what to do.
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
+use tokio::sync::watch;
 
 use crate::api::Services;
 use crate::api::fetch::FetchSessionCache;
@@ -50,6 +53,7 @@ pub struct Broker {
     controller: Arc<Controller>,
     groups: Arc<GroupCoordinator>,
     server: Server,
+    failure: watch::Receiver<Option<String>>,
 }
 
 impl Broker {
@@ -66,37 +70,78 @@ impl Broker {
     /// As [`Broker::start`], in a given world.
     pub async fn start_in(env: Env, options: StartOptions) -> Result<Self, BrokerError> {
         let config = Arc::new(options.config);
-        let metrics = Arc::new(Metrics::default());
         let files = FileShares::new(open_files_limit(), config.log_dirs().len());
         let log_options = configuration::log_manager_options(&config, options.cluster_id, files);
         let logs = LogManager::open(env.clone(), log_options)?;
-        let listeners = bind(&config)?;
-        let controller = open_controller(&env, &config, &logs)?;
-        let broker_epoch = register(&env, &config, &logs, &controller, &listeners)?;
-        controller.subscribe(DynamicConfiguration::new(Arc::clone(&config)));
-        let replicas = ReplicaManager::new(config.node_id(), Arc::clone(&logs), Arc::clone(&config));
-        let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(&config));
+        let failure = watch_directories(&logs);
+        let started = bind(&config).and_then(|listeners| {
+            let controller = open_controller(&env, &config, &logs)?;
+            let started = Self::start_rooms(&env, &config, &options.topics, &logs, &controller, listeners, files);
+            if started.is_err() {
+                // The first error is the one to tell.
+                let _ = controller.shutdown();
+            }
+            started.map(|(broker_epoch, metrics, groups, server)| {
+                let (config, logs) = (config.clone(), logs.clone());
+                Self { config, metrics, broker_epoch, logs, controller, groups, server, failure }
+            })
+        });
+        if started.is_err()
+            && let Err(error) = logs.abandon()
+        {
+            tracing::error!("closing the logs after a start that failed: {error}");
+        }
+        started
+    }
+
+    /// Everything between the metadata and the connections.
+    fn start_rooms(
+        env: &Env,
+        config: &Arc<BrokerConfig>,
+        topics: &[DeclaredTopic],
+        logs: &Arc<LogManager>,
+        controller: &Arc<Controller>,
+        listeners: Vec<BoundListener>,
+        files: FileShares,
+    ) -> Result<(i64, Arc<Metrics>, Arc<GroupCoordinator>, Server), BrokerError> {
+        let metrics = Arc::new(Metrics::default());
+        let broker_epoch = register(env, config, logs, controller, &listeners)?;
+        controller.subscribe(DynamicConfiguration::new(Arc::clone(config)));
+        let replicas = ReplicaManager::new(config.node_id(), Arc::clone(logs), Arc::clone(config));
+        let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(config));
         controller.subscribe(Arc::new(GroupMetadataPublisher(Arc::clone(&groups))));
         replicas.add_listener(groups.clone());
         controller.subscribe(replicas.clone());
-        create_topics(&controller, &options.topics)?;
+        create_topics(controller, topics)?;
         logs.start();
-        let producer_ids = Arc::new(ControllerProducerIds::new(Arc::clone(&controller), config.node_id()));
+        let producer_ids = Arc::new(ControllerProducerIds::new(Arc::clone(controller), config.node_id()));
         let services = Arc::new(Services {
             env: env.clone(),
-            advertised: configuration::advertised_listeners(&config),
-            config: Arc::clone(&config),
+            advertised: configuration::advertised_listeners(config),
+            config: Arc::clone(config),
             metrics: Arc::clone(&metrics),
-            controller: Arc::clone(&controller),
-            fetch_sessions: FetchSessionCache::new(configuration::fetch_session_slots(&config)),
+            controller: Arc::clone(controller),
+            fetch_sessions: FetchSessionCache::new(configuration::fetch_session_slots(config)),
             replicas,
             groups: Arc::clone(&groups),
             transactions: TransactionCoordinator::new(env.clone(), producer_ids),
         });
         let dispatch = Arc::new(RegistryDispatch(services));
-        let server_options = configuration::server_options(&config, files);
-        let server = Server::start(&env, &server_options, listeners, dispatch, Arc::clone(&metrics));
-        Ok(Self { config, metrics, broker_epoch, logs, controller, groups, server })
+        let server_options = configuration::server_options(config, files);
+        let server = Server::start(env, &server_options, listeners, dispatch, Arc::clone(&metrics));
+        Ok((broker_epoch, metrics, groups, server))
+    }
+
+    /// Waits until the broker cannot go on: no log directory is left, or the metadata's has failed. Gives the reason; the process
+    /// ends at once then, since nothing can be made durable any more.
+    pub async fn failed(&self) -> BrokerError {
+        let mut failure = self.failure.clone();
+        let reason = match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The log manager is gone, which this broker holds.
+            Err(_) => std::future::pending().await,
+        };
+        BrokerError::LogDirectories(reason)
     }
 
     /// Names and addresses of the listeners, with the real ports.
@@ -135,6 +180,21 @@ impl Broker {
     }
 }
 
+/// Hears of log directories that fail.
+fn watch_directories(logs: &Arc<LogManager>) -> watch::Receiver<Option<String>> {
+    let (sender, receiver) = watch::channel(None);
+    let sender = Arc::new(sender);
+    for directory in logs.directories() {
+        let (sender, logs) = (sender.clone(), Arc::downgrade(logs));
+        directory.on_failure(Arc::new(move |_| {
+            if let Some(reason) = logs.upgrade().and_then(|logs| logs.fatal_failure()) {
+                sender.send_replace(Some(reason));
+            }
+        }));
+    }
+    receiver
+}
+
 fn bind(config: &BrokerConfig) -> Result<Vec<BoundListener>, BrokerError> {
     let backlog = configuration::backlog(config);
     let mut bound = Vec::new();
@@ -169,7 +229,9 @@ fn register(
         endpoints: listeners.iter().zip(protocols).map(|(bound, protocol)| endpoint(bound, protocol)).collect(),
         features: supported_features(),
         rack: config.broker_rack(),
-        directories: logs.directories().map(|directory| directory.id()).collect(),
+        directories: (logs.directories().filter(|directory| !directory.is_offline()))
+            .map(|directory| directory.id())
+            .collect(),
     };
     let refused = |error: crate::metadata::ApiError| {
         BrokerError::Registration(error.message.unwrap_or_else(|| error.error.to_string()))

@@ -13,6 +13,8 @@ pub struct ClusterView<'a> {
     services: &'a Services,
     context: &'a RequestContext,
     node_id: i32,
+    /// Whether to look for partitions of this broker that are offline.
+    looks_for_offline: bool,
     /// The metadata of the whole request.
     pub image: Arc<MetadataImage>,
 }
@@ -20,7 +22,13 @@ pub struct ClusterView<'a> {
 impl<'a> ClusterView<'a> {
     /// The view of a request, of the metadata as it is now.
     pub fn new(services: &'a Services, context: &'a RequestContext) -> Self {
-        Self { services, context, node_id: services.config.node_id(), image: services.controller.image() }
+        Self {
+            services,
+            context,
+            node_id: services.config.node_id(),
+            looks_for_offline: services.replicas.has_anything_offline(),
+            image: services.controller.image(),
+        }
     }
 
     /// Where the client reaches a broker; `None` when the broker has not this listener.
@@ -48,11 +56,18 @@ impl<'a> ClusterView<'a> {
         broker.is_some_and(|broker| !broker.fenced && self.has_listener(broker))
     }
 
-    /// The leader, when the client can reach it.
-    pub fn leader(&self, partition: &PartitionRegistration) -> Option<BrokerId> {
+    /// The leader, when the client can reach it and it serves the partition.
+    pub fn leader(&self, topic: &str, partition: i32, registration: &PartitionRegistration) -> Option<BrokerId> {
         // Kafka looks at the listener only: a fenced leader is still named until the controller has elected another.
-        let broker = self.image.cluster.broker(partition.leader)?;
-        self.has_listener(broker).then_some(BrokerId(partition.leader))
+        let broker = self.image.cluster.broker(registration.leader)?;
+        let serves = self.has_listener(broker) && !self.is_offline(topic, partition, registration.leader);
+        serves.then_some(BrokerId(registration.leader))
+    }
+
+    /// Whether this broker's replica is in a log directory that failed, or damaged. With nobody else to lead the partition, Kafka's
+    /// controller leaves it without a leader.
+    pub fn is_offline(&self, topic: &str, partition: i32, replica: i32) -> bool {
+        self.looks_for_offline && replica == self.node_id && self.services.replicas.is_offline(topic, partition)
     }
 
     /// Of these brokers, those that the client can reach.
@@ -60,9 +75,10 @@ impl<'a> ClusterView<'a> {
         brokers.iter().copied().filter(|id| self.is_reachable(*id)).map(BrokerId).collect()
     }
 
-    /// The replicas that the client cannot reach.
-    pub fn offline_replicas(&self, partition: &PartitionRegistration) -> Vec<BrokerId> {
-        partition.replicas.iter().copied().filter(|id| !self.is_reachable(*id)).map(BrokerId).collect()
+    /// The replicas that the client cannot reach, and those that are offline.
+    pub fn offline_replicas(&self, topic: &str, partition: i32, registration: &PartitionRegistration) -> Vec<BrokerId> {
+        let is_offline = |id: &i32| !self.is_reachable(*id) || self.is_offline(topic, partition, *id);
+        registration.replicas.iter().copied().filter(is_offline).map(BrokerId).collect()
     }
 }
 

@@ -128,13 +128,13 @@ fn partitions(
         .map(|(partition, registration)| {
             DescribeTopicPartitionsResponsePartition::default()
                 .with_partition_index(partition)
-                .with_leader_id(view.leader(registration).unwrap_or(BrokerId(-1)))
+                .with_leader_id(view.leader(&topic.name, partition, registration).unwrap_or(BrokerId(-1)))
                 .with_leader_epoch(registration.leader_epoch)
                 .with_replica_nodes(broker_ids(&registration.replicas))
                 .with_isr_nodes(broker_ids(&registration.isr))
                 .with_eligible_leader_replicas(Some(broker_ids(&registration.elr)))
                 .with_last_known_elr(Some(broker_ids(&registration.last_known_elr)))
-                .with_offline_replicas(view.offline_replicas(registration))
+                .with_offline_replicas(view.offline_replicas(&topic.name, partition, registration))
         })
         .collect()
 }

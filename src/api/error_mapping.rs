@@ -37,7 +37,9 @@ impl ToErrorCode for ValidationError {
 impl ToErrorCode for StorageError {
     fn response_error(&self) -> ResponseError {
         match self {
-            Self::LogDirOffline { .. } | Self::Io { .. } => ResponseError::KafkaStorageError,
+            Self::LogDirOffline { .. } | Self::Io { .. } | Self::DiskFull { .. } | Self::PartitionOffline { .. } => {
+                ResponseError::KafkaStorageError
+            }
             Self::LogClosed { .. } | Self::UnknownLog { .. } => ResponseError::NotLeaderOrFollower,
             Self::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
             Self::OutOfOrderSequence(_) => ResponseError::OutOfOrderSequenceNumber,
@@ -57,7 +59,9 @@ impl ToErrorCode for MetadataError {
     fn response_error(&self) -> ResponseError {
         match self {
             Self::TimedOut | Self::Busy => ResponseError::RequestTimedOut,
-            Self::Disk { .. } | Self::Log(_) | Self::Corrupt { .. } | Self::Offline => ResponseError::KafkaStorageError,
+            Self::Disk { .. } | Self::Log(_) | Self::Corrupt { .. } | Self::DiskFull(_) | Self::Offline => {
+                ResponseError::KafkaStorageError
+            }
             Self::TooLarge => ResponseError::PolicyViolation,
             Self::Unencodable(_) => ResponseError::UnknownServerError,
         }

@@ -201,8 +201,9 @@ fn by_name(view: &ClusterView<'_>, names: &[TopicName], version: i16) -> Vec<Met
 }
 
 fn existing(view: &ClusterView<'_>, topic: &TopicImage, version: i16) -> MetadataResponseTopic {
-    let partitions =
-        topic.partitions().map(|(partition, registration)| describe_partition(view, partition, registration, version));
+    let partitions = topic
+        .partitions()
+        .map(|(partition, registration)| describe_partition(view, &topic.name, partition, registration, version));
     MetadataResponseTopic::default()
         .with_name(Some(StrBytes::from_string(topic.name.to_string()).into()))
         .with_topic_id(topic.id)
@@ -212,6 +213,7 @@ fn existing(view: &ClusterView<'_>, topic: &TopicImage, version: i16) -> Metadat
 
 fn describe_partition(
     view: &ClusterView<'_>,
+    topic: &str,
     partition: i32,
     registration: &PartitionRegistration,
     version: i16,
@@ -220,11 +222,14 @@ fn describe_partition(
     let filters = version == 0;
     let ids = |ids: &[i32]| if filters { view.reachable(ids) } else { broker_ids(ids) };
     let (replicas, isr) = (ids(&registration.replicas), ids(&registration.isr));
-    let leader = view.leader(registration);
+    let leader = view.leader(topic, partition, registration);
+    let is_unknown_listener = || {
+        version >= LISTENER_NOT_FOUND_VERSION
+            && view.image.cluster.broker(registration.leader).is_some()
+            && !view.is_offline(topic, partition, registration.leader)
+    };
     let error = match leader {
-        None if version >= LISTENER_NOT_FOUND_VERSION && view.image.cluster.broker(registration.leader).is_some() => {
-            ResponseError::ListenerNotFound.code()
-        }
+        None if is_unknown_listener() => ResponseError::ListenerNotFound.code(),
         None => ResponseError::LeaderNotAvailable.code(),
         Some(_) if replicas.len() < registration.replicas.len() || isr.len() < registration.isr.len() => {
             ResponseError::ReplicaNotAvailable.code()
@@ -238,5 +243,5 @@ fn describe_partition(
         .with_leader_epoch(registration.leader_epoch)
         .with_replica_nodes(replicas)
         .with_isr_nodes(isr)
-        .with_offline_replicas(view.offline_replicas(registration))
+        .with_offline_replicas(view.offline_replicas(topic, partition, registration))
 }

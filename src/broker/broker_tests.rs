@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests of real sockets wait in real time")]
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
@@ -122,6 +123,67 @@ async fn what_a_user_can_do_wrong_is_said_in_one_message() {
     let error = Broker::start(options(None, &[], &["listeners=PLAINTEXT://no.such.host.invalid:0"])).await;
     assert!(error.err().expect("refused").to_string().contains("no.such.host.invalid has no address"));
     broker.shutdown().await.expect("stopped");
+}
+
+/// KAFKA-10101 and its kin: a start that fails late has not used up the marker of the clean stop before it.
+#[tokio::test]
+async fn kafka_10101_a_start_that_fails_leaves_the_marker_of_the_clean_stop() {
+    let data = tempfile::tempdir().expect("a directory");
+    let marker = data.path().join(".kafka_cleanshutdown");
+    let broker = start(Some(data.path()), &["t", "a.b"]).await;
+    assert!(!marker.exists());
+    assert_eq!(produce(&mut connect(&broker).await, "t", &["a"]).await, (0, 0));
+    broker.shutdown().await.expect("stopped");
+    let before = std::fs::read(&marker).expect("a marker");
+    let other = start(None, &[]).await;
+    let taken = format!("listeners=PLAINTEXT://{}", other.address());
+    // Its metrics would be those of the other.
+    let bad_topic = ["a_b"];
+    for options in [options(Some(data.path()), &[], &[&taken]), options(Some(data.path()), &bad_topic, &[])] {
+        assert!(Broker::start(options).await.is_err());
+        assert_eq!(std::fs::read(&marker).expect("a marker"), before);
+    }
+    other.shutdown().await.expect("stopped");
+    let broker = start(Some(data.path()), &[]).await;
+    assert_eq!(fetch(&mut connect(&broker).await, "t", 0).await, (0, 1, vec![0]));
+    broker.shutdown().await.expect("stopped");
+}
+
+/// `ReplicaManager.handleLogDirFailure`: a log directory that fails takes its partitions along, the metadata's ends the process.
+#[tokio::test]
+async fn a_failed_log_directory_leaves_the_others_and_the_last_one_ends_the_broker() {
+    let handle = tokio::runtime::Handle::current();
+    let real = Env::real(handle);
+    let disk = crate::env::MemoryDisk::new(real.clock.clone());
+    let env = Env { disk: Arc::new(disk.clone()), ..real };
+    let directories = "log.dirs=/a,/b";
+    let broker = Broker::start_in(env, options(None, &["t:2"], &[directories])).await.expect("started");
+    let mut client = connect(&broker).await;
+    let first = broker.logs.directories().next().expect("a directory").path().to_owned();
+    let lost: Vec<i32> = (broker.logs.logs().iter())
+        .filter(|log| log.log_directory().path() != first)
+        .map(|log| log.topic_partition().partition)
+        .collect();
+    let [lost] = lost[..] else { panic!("one partition each: {lost:?}") };
+    let in_lost = broker.logs.log(&crate::types::TopicPartition::new("t", lost)).expect("its log");
+    let write = |log: &Arc<crate::storage::Log>| {
+        disk.set_fault(Some(crate::env::Fault::Write));
+        let append = log.append_records(batch(&["x"]), 0, crate::storage::AppendOrigin::Client, 0);
+        disk.set_fault(None);
+        append.expect_err("the disk fails")
+    };
+    write(&in_lost);
+    assert!(broker.failed().now_or_never().is_none());
+    let response = client.call(12, &MetadataRequest::default().with_topics(None)).await.expect("an answer");
+    for partition in &response.topics[0].partitions {
+        let described = (partition.error_code, partition.leader_id.0, partition.offline_replicas.len());
+        let expected = if partition.partition_index == lost { (5, -1, 1) } else { (0, 1, 0) };
+        assert_eq!(described, expected, "partition {}", partition.partition_index);
+    }
+    let in_first = broker.logs.log(&crate::types::TopicPartition::new("t", 1 - lost)).expect("its log");
+    write(&in_first);
+    let error = broker.failed().await.to_string();
+    assert!(error.contains("all log dirs in /a, /b have failed"), "{error}");
 }
 
 #[test]

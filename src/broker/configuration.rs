@@ -64,6 +64,7 @@ pub(super) fn log_manager_options(
             max_unflushed_bytes: u64::try_from(config.ottla_flush_max_unflushed_bytes()).unwrap_or(u64::MAX),
             max_unflushed_ms: config.ottla_flush_max_unflushed_ms(),
         },
+        ballast_bytes: u64::try_from(config.ottla_ballast_bytes()).unwrap_or(0),
         ..LogManagerOptions::new(config.log_dirs(), config.node_id())
     }
 }

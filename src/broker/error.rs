@@ -41,6 +41,9 @@ pub enum BrokerError {
         /// The controller's words.
         reason: String,
     },
+    /// There is no log directory left to serve from.
+    #[error("{0}")]
+    LogDirectories(String),
     /// The runtime or the signal handlers cannot be set up.
     #[error("cannot start: {0}")]
     Process(#[from] std::io::Error),

@@ -50,6 +50,8 @@ async fn serve(options: StartOptions) -> Result<(), BrokerError> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // Nothing is stopped in order: nothing could be made durable (`Exit.halt(1)` in Kafka).
+        failure = broker.failed() => return Err(failure),
     }
     tracing::info!("Stopping");
     tokio::select! {

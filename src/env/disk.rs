@@ -141,10 +141,14 @@ pub trait Disk: Send + Sync {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
-        let file = self.open(&temporary, OpenMode::Truncate)?;
-        file.write_all_at(bytes, 0)?;
-        file.sync_data()?;
-        self.rename(&temporary, path)?;
+        let written = (self.open(&temporary, OpenMode::Truncate))
+            .and_then(|file| file.write_all_at(bytes, 0).and_then(|()| file.sync_data()))
+            .and_then(|()| self.rename(&temporary, path));
+        if written.is_err() {
+            // On a full disk it would only be in the way.
+            let _ = self.remove_file(&temporary);
+            return written;
+        }
         match path.parent() {
             Some(parent) => self.sync_dir(parent),
             None => Ok(()),

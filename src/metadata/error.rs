@@ -35,6 +35,9 @@ pub enum MetadataError {
     /// The command would write more records or bytes than one batch may have; nothing was written.
     #[error("Unable to perform excessively large batch operation.")]
     TooLarge,
+    /// The volume of the metadata log has no room; nothing was written, and trying again later is right.
+    #[error("the metadata log has no room: {0}")]
+    DiskFull(String),
     /// An earlier write failed: what is on disk is unknown, so nothing more is written.
     #[error("the metadata log is offline after a failed write")]
     Offline,

@@ -39,7 +39,10 @@ impl StorageMetadataLog {
 }
 
 fn failed(error: StorageError) -> MetadataError {
-    MetadataError::Log(error.to_string())
+    match error {
+        StorageError::DiskFull { .. } => MetadataError::DiskFull(error.to_string()),
+        error => MetadataError::Log(error.to_string()),
+    }
 }
 
 impl MetadataLog for StorageMetadataLog {
@@ -114,7 +117,7 @@ mod tests {
     use super::super::{Controller, ControllerOptions, supported_features};
     use super::*;
     use crate::config::BrokerConfig;
-    use crate::env::{Env, ManualClock, OpenMode};
+    use crate::env::{Call, Env, Failure, ManualClock, MemoryDisk, OpenMode, PlannedFault};
     use crate::metadata::BrokerRegistrationData;
     use crate::storage::LogDirectory;
     use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition, Uuid};
@@ -166,6 +169,23 @@ mod tests {
         assert!(controller.image().topics.partition("a", 0).expect("it exists").leader_epoch > epoch);
         drop(controller);
         assert_eq!(topics(&open(&env, directory, false, u64::MAX)), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_change_for_which_there_is_no_room_can_be_made_later() {
+        let clock = ManualClock::new(1_000_000);
+        let disk = MemoryDisk::new(Arc::new(clock.clone()));
+        let env = Env { disk: Arc::new(disk.clone()), ..Env::simulated(clock, 1) };
+        let directory = Path::new("/data");
+        let controller = open(&env, directory, false, u64::MAX);
+        create_topic(&controller, "a");
+        disk.fail(PlannedFault { calls: &[Call::Write], nth: 1, times: 1, failure: Failure::Full });
+        let refused = controller.create_topics(&create(vec![new_topic("b", 1, 1)]));
+        assert!(matches!(refused, Err(MetadataError::DiskFull(_))), "{refused:?}");
+        assert_eq!(topics(&controller), ["a"]);
+        create_topic(&controller, "c");
+        drop(controller);
+        assert_eq!(topics(&open(&env, directory, false, u64::MAX)), ["a", "c"]);
     }
 
     #[test]

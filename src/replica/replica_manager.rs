@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -41,6 +42,8 @@ pub struct ReplicaManager {
     /// One metadata change at a time.
     changing: Mutex<()>,
     delayed_fetches: DelayedOperations,
+    /// Some partition could not be opened.
+    has_refused: AtomicBool,
     listeners: Mutex<Vec<Arc<dyn LeadershipListener>>>,
 }
 
@@ -63,6 +66,7 @@ impl ReplicaManager {
             image: ArcSwap::default(),
             changing: Mutex::default(),
             delayed_fetches: DelayedOperations::new(MAX_DELAYED_FETCHES),
+            has_refused: AtomicBool::new(false),
             listeners: Mutex::default(),
         })
     }
@@ -133,6 +137,20 @@ impl ReplicaManager {
         } else {
             Err(ReplicaError::InconsistentTopicId(found.topic_partition().clone()))
         }
+    }
+
+    /// Whether a partition is here and cannot be served, because of its log or its log directory.
+    pub fn is_offline(&self, topic: &str, partition: i32) -> bool {
+        match self.partitions.load().get(topic).and_then(|topic| topic.partitions.get(&partition)) {
+            Some(Hosted::Online(partition)) => partition.log().is_offline(),
+            Some(Hosted::Offline(_)) => true,
+            None => false,
+        }
+    }
+
+    /// Whether any partition may be offline: asked before each is.
+    pub fn has_anything_offline(&self) -> bool {
+        self.logs.has_anything_offline() || self.has_refused.load(Ordering::Acquire)
     }
 
     /// All partitions that are open here, by topic.
@@ -236,6 +254,7 @@ impl ReplicaManager {
                 }
                 Err(error) => {
                     tracing::error!(topic_partition = %local.topic_partition, %error, "the partition is offline");
+                    self.has_refused.store(true, Ordering::Release);
                     Hosted::Offline(error)
                 }
             };
@@ -256,6 +275,10 @@ impl ReplicaManager {
         let partition = match topic.partitions.get(&local.topic_partition.partition) {
             Some(Hosted::Online(partition)) if partition.topic_id() == local.topic_id => partition.clone(),
             _ => {
+                if self.image.load().topics.by_id().is_empty() {
+                    // The first image: what is in it was there before this process.
+                    self.logs.check_no_log_elsewhere(&local.topic_partition)?;
+                }
                 let log = self.logs.get_or_create(&local.topic_partition, local.topic_id, config)?;
                 Partition::new(local.topic_partition.clone(), local.topic_id, log)
             }

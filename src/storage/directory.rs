@@ -2,19 +2,21 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::dirty_logs::{DirtyLogs, FlushLimits};
+use super::disk_full::{Room, is_full};
 use super::open_files::OpenFiles;
 use super::{StorageError, StorageResult};
 use crate::env::{Env, FileSystem};
 
-/// Called once with the path of a log directory that went offline; no lock of this room is needed to run it.
+/// Called with the path of a log directory that went offline, once or, if that happens while it is set, twice; no lock of this room
+/// is needed to run it.
 pub type FailureListener = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// Writes the recovery points of a log directory down.
@@ -38,6 +40,11 @@ pub struct LogDirectory {
     file_system: Option<Arc<dyn FileSystem>>,
     checkpointer: Mutex<Option<Checkpointer>>,
     checkpoint_due: AtomicBool,
+    pub(super) room: Room,
+    /// Partitions in it that are offline while it is not.
+    partitions_offline: AtomicU64,
+    /// Itself, for its tasks.
+    this: Weak<LogDirectory>,
 }
 
 impl LogDirectory {
@@ -57,7 +64,7 @@ impl LogDirectory {
         let path: Arc<Path> = path.into().into();
         // Kept open: it reports what failed since.
         let file_system = env.disk.file_system(&path).ok().flatten();
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
             env,
             path,
             id,
@@ -72,6 +79,9 @@ impl LogDirectory {
             file_system,
             checkpointer: Mutex::new(None),
             checkpoint_due: AtomicBool::new(false),
+            room: Room::default(),
+            partitions_offline: AtomicU64::new(0),
+            this: this.clone(),
         })
     }
 
@@ -90,9 +100,18 @@ impl LogDirectory {
         self.offline.load(Ordering::Acquire)
     }
 
-    /// Sets who is told when the directory goes offline.
+    /// Sets who is told when the directory goes offline, or is so already.
     pub fn on_failure(&self, listener: FailureListener) {
-        *self.listener.lock() = Some(listener);
+        *self.listener.lock() = Some(listener.clone());
+        if self.is_offline() {
+            self.tell(listener);
+        }
+    }
+
+    fn tell(&self, listener: FailureListener) {
+        // Never on this thread: the caller may hold the lock of a log.
+        let path = self.path.clone();
+        self.env.spawn.spawn("log-dir-failure", Box::pin(async move { listener(&path) }));
     }
 
     pub(super) fn check_online(&self) -> StorageResult<()> {
@@ -104,13 +123,31 @@ impl LogDirectory {
         StorageError::LogDirOffline { directory: self.path.clone(), reason }
     }
 
-    /// Takes the directory offline because of a failed write or sync. A file that cannot be opened because too many are is no such
-    /// failure: nothing was written, and trying again later is right; whoever calls this has changed nothing by then.
+    /// Takes the directory offline because of a failed write. Two failures of opening and writing do not: too many open files, and a
+    /// volume without room. Nothing is lost by them, and trying again later is right; whoever calls this has changed nothing by then.
     pub(super) fn fail(&self, action: &'static str, path: &Path, error: &io::Error) -> StorageError {
         if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) {
             return StorageError::io(action, path, error);
         }
+        if is_full(error) && !self.is_offline() {
+            let reason = format!("{action} {}: {error}", path.display());
+            self.enter_full(&reason);
+            return self.full_error(&reason);
+        }
         self.take_offline(format!("{action} {}: {error}", path.display()))
+    }
+
+    /// Takes the directory offline because of a failed sync, whatever the error: what it should have made durable may be gone.
+    pub(super) fn fail_sync(&self, path: &Path, error: &io::Error) -> StorageError {
+        self.take_offline(format!("syncing {}: {error}", path.display()))
+    }
+
+    pub(super) fn full_error(&self, reason: &str) -> StorageError {
+        StorageError::DiskFull { directory: self.path.clone(), reason: reason.into() }
+    }
+
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
     }
 
     /// Takes the directory offline; the first reason stays.
@@ -125,12 +162,19 @@ impl LogDirectory {
         if !self.offline.swap(true, Ordering::AcqRel) {
             let listener = self.listener.lock().clone();
             if let Some(listener) = listener {
-                // Never on this thread: the caller may hold the lock of a log.
-                let path = self.path.clone();
-                self.env.spawn.spawn("log-dir-failure", Box::pin(async move { listener(&path) }));
+                self.tell(listener);
             }
         }
         self.offline_error()
+    }
+
+    pub(super) fn note_partition_offline(&self) {
+        self.partitions_offline.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether a partition in it is offline while the directory is not.
+    pub(super) fn has_partition_offline(&self) -> bool {
+        self.partitions_offline.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn note_change(&self) {

@@ -17,6 +17,24 @@ pub enum StorageError {
         /// The failure that took it offline.
         reason: Arc<str>,
     },
+    /// The volume has no room for records of clients, or had none for this write; nothing was written, and trying again later is right
+    /// (`KafkaStorageException`, which clients repeat).
+    #[error("log directory {} is full: {reason}", directory.display())]
+    DiskFull {
+        /// The log directory.
+        directory: Arc<Path>,
+        /// What showed it.
+        reason: Arc<str>,
+    },
+    /// The partition cannot be served, while the rest of its directory is: what was known to be on the disk is damaged
+    /// (`KafkaStorageException`).
+    #[error("{topic_partition} is offline: {reason}")]
+    PartitionOffline {
+        /// Which partition.
+        topic_partition: TopicPartition,
+        /// File, byte, and what is wrong there.
+        reason: Arc<str>,
+    },
     /// A read failed, or a file could not be opened; the directory stays online (`KafkaStorageException`).
     #[error("{action} {}: {reason}", path.display())]
     Io {

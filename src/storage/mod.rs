@@ -23,6 +23,7 @@ mod batch_scan;
 mod checkpoint;
 mod directory;
 mod dirty_logs;
+mod disk_full;
 mod error;
 mod file_names;
 mod leader_epoch_cache;

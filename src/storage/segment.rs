@@ -186,7 +186,11 @@ impl ActiveSegment {
     pub(super) fn append(&mut self, header: &BatchHeader, body: &[u8], index_interval_bytes: u64) -> io::Result<()> {
         let file = self.files.handle(SegmentFileKind::Log)?;
         let encoded = header.encode();
-        file.write_all_vectored_at(&[IoSlice::new(&encoded), IoSlice::new(body)], self.size)?;
+        if let Err(error) = file.write_all_vectored_at(&[IoSlice::new(&encoded), IoSlice::new(body)], self.size) {
+            // A part of it may be there, on a full disk: no later start should have to wonder.
+            file.set_len(self.size).map_err(|cut| io::Error::other(format!("{error}; cutting it off again: {cut}")))?;
+            return Err(error);
+        }
         self.note(header, self.size, index_interval_bytes);
         self.size += (encoded.len() + body.len()) as u64;
         Ok(())

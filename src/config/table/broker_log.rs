@@ -222,6 +222,15 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "Threads of each data directory that recover logs at the start.",
     ),
     row(
+        "ottla.ballast.bytes",
+        Long,
+        Some("16777216"),
+        AtLeast(0),
+        ReadOnly,
+        "Bytes of a file in each data directory, at most 1/32 of the volume, that is given up when the volume is full: offsets, \
+         metadata and deletions can then still be written, while records of clients are refused.",
+    ),
+    row(
         "ottla.flush.max.unflushed.bytes",
         Long,
         Some("16777216"),

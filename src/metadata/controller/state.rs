@@ -148,11 +148,16 @@ impl State {
         self.is_consistent = false;
         let length = batch.len() as u64;
         let mut outcome = self.log.append(batch, self.leader_epoch);
+        // Nothing was written then, and the log is as it was.
+        self.is_consistent = matches!(outcome, Err(MetadataError::DiskFull(_)));
         if outcome.is_ok() && durability == Durability::Flushed {
             outcome = self.log.flush();
         }
         if let Err(error) = outcome {
-            error!("The metadata log failed, no further change is possible: {error}");
+            match self.is_consistent {
+                true => warn!("A change of the metadata was refused: {error}"),
+                false => error!("The metadata log failed, no further change is possible: {error}"),
+            }
             return Err(error);
         }
         self.bytes_since_snapshot += length;

@@ -82,12 +82,17 @@ impl Log {
                     flush: None,
                 });
             }
+            if origin == AppendOrigin::Client {
+                self.directory.check_room(header.size_in_bytes() as u64)?;
+            }
             header.base_offset = state.log_end_offset;
             header.partition_leader_epoch = leader_epoch;
             self.append_locked(&mut state, &header, &body, marker, origin, now_ms, &mut rolled)?;
             let unflushed = state.log_end_offset - state.recovery_point;
             flush_due = unflushed >= state.config.flush_messages;
             unflushed_bytes = self.note_unflushed(&mut state, header.size_in_bytes() as u64);
+            // A write that another thread's failure has overtaken is no success (KAFKA-10778).
+            self.directory.check_online()?;
             LogAppendInfo {
                 first_offset: header.base_offset,
                 last_offset: header.last_offset(),
@@ -216,7 +221,10 @@ impl Log {
         if let Err(error) = next.handle(SegmentFileKind::Log) {
             return Err(next.write_error(SegmentFileKind::Log, &error));
         }
-        if let Err(error) = state.roll(next, now_ms) {
+        if let Err(error) = state.roll(next.clone(), now_ms) {
+            // The segment goes on beyond that offset: no start may find another one there.
+            next.close();
+            let _ = self.directory.env.disk.remove_file(&next.path_of(SegmentFileKind::Log));
             return Err(state.active.files.write_error(SegmentFileKind::OffsetIndex, &error));
         }
         state.flush.directory_unsynced = true;
@@ -235,7 +243,10 @@ impl Log {
         let disk = &self.directory.env.disk;
         // Not synced: it carries a checksum, and the log rebuilds it.
         let written = disk.open(&path, crate::env::OpenMode::Truncate).and_then(|file| file.write_all_at(&bytes, 0));
-        written.map_err(|error| self.directory.fail("writing", &path, &error))?;
+        if let Err(error) = written {
+            let _ = disk.remove_file(&path);
+            return Err(self.directory.fail("writing", &path, &error));
+        }
         state.snapshot_offset = offset;
         Ok(())
     }

@@ -280,7 +280,7 @@ impl Log {
     fn sync(&self, work: &FlushWork) -> StorageResult<()> {
         let disk = &self.directory.env.disk;
         let path = self.path.get();
-        let fail = |error: std::io::Error| self.directory.fail("syncing", &path, &error);
+        let fail = |error: std::io::Error| self.directory.fail_sync(&path, &error);
         for file in &work.files {
             file.sync_data().map_err(fail)?;
         }
@@ -332,14 +332,14 @@ pub(in crate::storage) fn flush_dirty(directory: &LogDirectory) -> StorageResult
     flush_all(directory, &logs)
 }
 
-/// Makes logs of one directory durable: few of them one after the other, many with one sync of the file system. Closed logs are
-/// left out. The first failure takes the directory offline and is returned.
+/// Makes logs of one directory durable: few of them one after the other, many with one sync of the file system. Logs that are
+/// closed or offline are left out. The first failure takes the directory offline and is returned.
 pub(in crate::storage) fn flush_all(directory: &LogDirectory, logs: &[Arc<Log>]) -> StorageResult<()> {
     let file_system = directory.file_system().filter(|_| logs.len() >= SYNC_TOGETHER_MIN);
     let Some(file_system) = file_system else {
         for log in logs {
             match log.flush() {
-                Ok(()) | Err(StorageError::LogClosed { .. }) => {}
+                Ok(()) | Err(StorageError::LogClosed { .. } | StorageError::PartitionOffline { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -353,13 +353,13 @@ pub(in crate::storage) fn flush_all(directory: &LogDirectory, logs: &[Arc<Log>])
         for log in logs {
             match log.begin_flush(false) {
                 Ok(work) => works.extend(work.map(|work| (log, work))),
-                Err(StorageError::LogClosed { .. }) => {}
+                Err(StorageError::LogClosed { .. } | StorageError::PartitionOffline { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         let synced = match works.is_empty() {
             true => Ok(()),
-            false => file_system.sync().map_err(|error| directory.fail("syncing", directory.path(), &error)),
+            false => file_system.sync().map_err(|error| directory.fail_sync(directory.path(), &error)),
         };
         for (log, work) in works {
             // One error for all: the directory is offline.

@@ -30,7 +30,7 @@ mod transactions;
 mod truncate;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -46,10 +46,11 @@ use crate::config::LogConfig;
 use crate::types::TopicPartition;
 pub use append::{AppendOrigin, LogAppendInfo};
 pub(super) use append::{index_interval_bytes, parse_marker};
+pub(super) use close::CheckpointedOffsets;
 pub use flush::FlushTicket;
 pub(super) use flush::{flush_all, flush_dirty};
 pub use read::{AbortedTransaction, FetchDataInfo, FetchIsolation, FileSlice, TimestampAndOffset};
-pub(super) use retention::remove_directory_later;
+pub(super) use retention::{remove_directory_later, run_later};
 #[allow(unused_imports, reason = "the cleaner and the scrub take it from here")]
 pub(super) use segments::SegmentView;
 pub(super) use state::{LogState, OffsetPosition};
@@ -103,6 +104,8 @@ pub struct Log {
     /// Held while files are synced; taken before `state`.
     flushing: Mutex<()>,
     producer_id_expiration_ms: i64,
+    /// Why the log is not served, while its directory is.
+    offline: OnceLock<Arc<str>>,
 }
 
 impl Log {
@@ -121,6 +124,7 @@ impl Log {
             state: Mutex::new(state),
             flushing: Mutex::new(()),
             producer_id_expiration_ms: options.producer_id_expiration_ms,
+            offline: OnceLock::new(),
         }
     }
 
@@ -296,8 +300,30 @@ impl Log {
         self.lock().recovery_point
     }
 
+    /// Takes this log offline because something that was known to be on the disk is damaged: nothing more is read from it or
+    /// written to it, and its directory gets no marker of a clean stop. The first reason stays.
+    pub fn mark_offline(&self, reason: &str) {
+        if self.offline.set(reason.into()).is_ok() {
+            tracing::error!(
+                "{} is offline, the rest of {} is served: {reason}",
+                self.topic_partition,
+                self.directory.path().display()
+            );
+            self.directory.note_partition_offline();
+        }
+    }
+
+    /// Whether it cannot be served, because of itself or of its directory.
+    pub fn is_offline(&self) -> bool {
+        self.directory.is_offline() || self.offline.get().is_some()
+    }
+
     pub(super) fn check_usable(&self, state: &LogState) -> StorageResult<()> {
         self.directory.check_online()?;
+        if let Some(reason) = self.offline.get() {
+            let topic_partition = self.topic_partition.clone();
+            return Err(StorageError::PartitionOffline { topic_partition, reason: reason.clone() });
+        }
         if state.closed { Err(self.closed()) } else { Ok(()) }
     }
 

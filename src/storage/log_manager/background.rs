@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::LogManager;
-use crate::storage::log::flush_dirty;
+use crate::storage::log::{flush_dirty, run_later};
 
 type Work = fn(&Arc<LogManager>);
 
@@ -29,6 +29,7 @@ impl LogManager {
         for index in 0..self.directories.len() {
             self.flush_in_rounds(index);
         }
+        self.keep_ballasts(initial);
     }
 
     /// Flushes the dirty logs of a directory, `ottla.flush.max.unflushed.ms` after the first became so. Sleeps while there are none.
@@ -55,6 +56,14 @@ impl LogManager {
             }
         };
         self.env.spawn.spawn(name, Box::pin(task));
+    }
+
+    /// Writes the ballast of every directory once, when the start is over; what gives it up takes care of it from then on.
+    fn keep_ballasts(self: &Arc<Self>, initial_ms: i64) {
+        for directory in self.directories() {
+            let owner = directory.clone();
+            run_later(&self.env, "ballast", initial_ms, Box::new(move || owner.keep_ballast()));
+        }
     }
 
     /// Makes durable what was appended in a directory.

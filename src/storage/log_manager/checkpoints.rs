@@ -1,6 +1,5 @@
 //! The checkpoint files of a log directory.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,7 +8,7 @@ use super::{LogManager, ManagedDirectory};
 use crate::storage::StorageResult;
 use crate::storage::checkpoint::{MAX_CHECKPOINT_BYTES, OffsetMap, encode_offsets, parse_offsets};
 use crate::storage::directory::LogDirectory;
-use crate::storage::log::Log;
+use crate::storage::log::{CheckpointedOffsets, Log};
 use crate::types::TopicPartition;
 
 pub(in crate::storage) const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
@@ -58,12 +57,10 @@ impl LogManager {
         }
         let (mut recovery_points, mut log_start_offsets) = (OffsetMap::new(), OffsetMap::new());
         let mut high_watermarks = OffsetMap::new();
-        for log in self.logs_in(managed) {
-            let offsets = log.checkpointed_offsets();
-            let name = log.topic_partition();
+        for (name, offsets) in self.offsets_in(managed) {
             recovery_points.insert(name.clone(), offsets.recovery_point);
             high_watermarks.insert(name.clone(), offsets.high_watermark);
-            log_start_offsets.extend(offsets.log_start_offset.map(|offset| (name.clone(), offset)));
+            log_start_offsets.extend(offsets.log_start_offset.map(|offset| (name, offset)));
         }
         write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, recovery_points)?;
         write(&managed.directory, LOG_START_OFFSET, &mut checkpoints.log_start_offsets, log_start_offsets)?;
@@ -76,9 +73,8 @@ impl LogManager {
     /// Writes `recovery-point-offset-checkpoint` of a directory.
     pub(super) fn write_recovery_points(&self, managed: &ManagedDirectory) -> StorageResult<()> {
         let mut checkpoints = managed.checkpoints.lock();
-        let recovery_points: OffsetMap = (self.logs_in(managed).into_iter())
-            .map(|log| (log.topic_partition().clone(), log.checkpointed_offsets().recovery_point))
-            .collect();
+        let offsets = self.offsets_in(managed).into_iter();
+        let recovery_points = offsets.map(|(name, offsets)| (name, offsets.recovery_point)).collect();
         write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, recovery_points)
     }
 
@@ -91,19 +87,32 @@ impl LogManager {
         }
         let high_watermarks: OffsetMap = (self.logs_in(managed).into_iter())
             .map(|log| (log.topic_partition().clone(), log.high_watermark()))
+            .chain(self.offline_offsets_in(managed).into_iter().map(|(name, offsets)| (name, offsets.high_watermark)))
             .collect();
         write(&managed.directory, HIGH_WATERMARK, &mut checkpoints.high_watermarks, high_watermarks)?;
         checkpoints.high_watermarks_at = Some(changes);
         Ok(())
     }
 
-    /// Writes all checkpoints, so that none holds offsets of deleted logs any more.
-    pub(super) fn write_checkpoints_without(&self, departed: &mut HashSet<TopicPartition>) -> StorageResult<()> {
-        for managed in self.directories.iter().filter(|managed| !managed.directory.is_offline()) {
-            self.write_checkpoints(managed)?;
+    /// Writes all checkpoints of a directory if one of them holds offsets of a log that is no more.
+    pub(super) fn forget_checkpoints(&self, managed: &ManagedDirectory, name: &TopicPartition) -> StorageResult<()> {
+        let is_known = {
+            let known = managed.checkpoints.lock();
+            let maps = [&known.recovery_points, &known.log_start_offsets, &known.high_watermarks];
+            maps.iter().any(|map| map.contains_key(name))
+        };
+        if !is_known {
+            return Ok(());
         }
-        departed.clear();
-        Ok(())
+        managed.directory.note_change();
+        self.write_checkpoints(managed)
+    }
+
+    /// What is to be written down of every log in a directory, the offline ones among them.
+    fn offsets_in(&self, managed: &ManagedDirectory) -> Vec<(TopicPartition, CheckpointedOffsets)> {
+        let logs = self.logs_in(managed).into_iter();
+        let served = logs.map(|log| (log.topic_partition().clone(), log.checkpointed_offsets()));
+        served.chain(self.offline_offsets_in(managed)).collect()
     }
 
     pub(super) fn logs_in(&self, managed: &ManagedDirectory) -> Vec<Arc<Log>> {
@@ -118,7 +127,7 @@ impl ManagedDirectory {
         checkpoints: DirectoryCheckpoints,
         fully_loaded: bool,
         was_clean: bool,
-        lock: Box<dyn Send + Sync>,
+        lock: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         Self { directory, checkpoints: Mutex::new(checkpoints), fully_loaded, was_clean, _lock: lock }
     }

@@ -1,6 +1,6 @@
 //! Starting: locks, `meta.properties`, the clean marker, discovery and opening of logs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use super::checkpoints::DirectoryCheckpoints;
+use super::offline::OfflineLog;
 use super::{LogManager, LogManagerOptions, ManagedDirectory, parallel};
 use crate::env::{Env, FileKind};
 use crate::storage::directory::LogDirectory;
@@ -30,31 +31,73 @@ struct Claimed {
     lock: Box<dyn Send + Sync>,
 }
 
-type Loaded = Arc<Mutex<HashMap<TopicPartition, Arc<Log>>>>;
+/// What `log.dirs` turned out to be.
+struct Claims {
+    usable: Vec<Claimed>,
+    /// Directories that cannot be used, and why.
+    unusable: Vec<(PathBuf, String)>,
+    /// Some directories are new, others are not.
+    has_new_ones: bool,
+}
+
+/// Why a directory was not claimed.
+enum Refusal {
+    /// The start fails: it is somebody else's.
+    Foreign(StorageError),
+    /// The directory is offline: it cannot be read or written.
+    Unusable(String),
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        Self::Foreign(error)
+    }
+}
+
+/// The logs that were found.
+#[derive(Default)]
+struct Found {
+    logs: HashMap<TopicPartition, Arc<Log>>,
+    offline: HashMap<TopicPartition, OfflineLog>,
+}
+
+type Loaded = Arc<Mutex<Found>>;
 
 /// Opens all log directories (see [`LogManager::open`]).
 pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogManager> {
-    let claimed = claim_all(&env, &options)?;
-    let cluster_id = claimed.first().map(|first| first.properties.cluster_id.clone()).unwrap_or_default();
-    let logs: Loaded = Loaded::default();
+    let claims = claim_all(&env, &options)?;
+    let incomplete = claims.has_new_ones || !claims.unusable.is_empty();
+    let cluster_id = claims.usable.first().map(|first| first.properties.cluster_id.clone()).unwrap_or_default();
+    let loaded = Loaded::default();
     let mut directories = Vec::new();
     let mut previous_broker_epoch = i64::MAX;
-    for Claimed { path, properties, lock } in claimed {
+    for Claimed { path, properties, lock } in claims.usable {
         let id = properties.directory_id.unwrap_or_default();
         let directory =
             LogDirectory::with_flush_limits(env.clone(), path, id, options.max_open_files, options.flush_limits);
+        directory.set_ballast_max(options.ballast_bytes);
+        directory.check_room_at_start();
         let checkpoints = DirectoryCheckpoints::read(&directory);
         let clean = take_clean_marker(&directory)?;
         previous_broker_epoch = previous_broker_epoch.min(clean.unwrap_or(-1));
-        let fully_loaded = load_directory(&env, &options, &directory, &checkpoints, clean.is_some(), &logs)?;
-        directories.push(ManagedDirectory::new(directory, checkpoints, fully_loaded, clean.is_some(), lock));
+        let fully_loaded = load_directory(&env, &options, &directory, &checkpoints, clean.is_some(), &loaded)?;
+        directories.push(ManagedDirectory::new(directory, checkpoints, fully_loaded, clean.is_some(), Some(lock)));
     }
+    for (path, reason) in claims.unusable {
+        previous_broker_epoch = -1;
+        let directory = LogDirectory::new(env.clone(), path, Uuid::nil(), options.max_open_files);
+        directory.take_offline(reason);
+        directories.push(ManagedDirectory::new(directory, DirectoryCheckpoints::default(), false, false, None));
+    }
+    let position =
+        |managed: &ManagedDirectory| options.log_dirs.iter().position(|path| path == managed.directory.path());
+    directories.sort_by_key(position);
     if let Some(first) = directories.first()
         && directories.iter().all(|managed| managed.directory.is_offline())
     {
         first.directory.check_online()?;
     }
-    let logs = std::mem::take(&mut *logs.lock());
+    let Found { logs, offline } = std::mem::take(&mut *loaded.lock());
     Ok(LogManager {
         env,
         options,
@@ -62,31 +105,38 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
         previous_broker_epoch: if previous_broker_epoch == i64::MAX { -1 } else { previous_broker_epoch },
         directories,
         logs: RwLock::new(logs),
-        departed: Mutex::new(HashSet::new()),
+        offline: RwLock::new(offline),
+        incomplete,
+        creating: Mutex::new(()),
         stopping: AtomicBool::new(false),
     })
 }
 
-/// Locks every directory and reads or writes its `meta.properties`; all must belong to the same node of the same cluster.
-fn claim_all(env: &Env, options: &LogManagerOptions) -> StorageResult<Vec<Claimed>> {
+/// Locks every directory and reads or writes its `meta.properties`; all must belong to the same node of the same cluster. The first
+/// directory, the metadata's, must be usable (`MetaPropertiesEnsemble.verify`).
+fn claim_all(env: &Env, options: &LogManagerOptions) -> StorageResult<Claims> {
     let mut claimed: Vec<Claimed> = Vec::new();
     let mut fresh = Vec::new();
-    for path in &options.log_dirs {
-        let foreign = |message: String| StorageError::ForeignDirectory { directory: path.clone(), message };
-        let create = env.disk.create_dir_all(path);
-        create.map_err(|error| foreign(format!("cannot be created: {error}. Choose another data directory")))?;
-        let lock = lock(env, path)?;
-        match read_properties(env, path)? {
-            Some(properties) => {
+    let mut unusable = Vec::new();
+    for (index, path) in options.log_dirs.iter().enumerate() {
+        match claim(env, path) {
+            Ok((Some(properties), lock)) => {
                 check_properties(options, claimed.first(), path, &properties)?;
                 if claimed.iter().any(|other| other.properties.directory_id == properties.directory_id) {
-                    return Err(foreign("has the same directory.id as another log directory: it is a copy".to_owned()));
+                    let message = "has the same directory.id as another log directory: it is a copy".to_owned();
+                    return Err(StorageError::ForeignDirectory { directory: path.clone(), message });
                 }
                 claimed.push(Claimed { path: path.clone(), properties, lock });
             }
-            None => fresh.push((path, lock)),
+            Ok((None, lock)) => fresh.push((path, lock)),
+            Err(Refusal::Foreign(error)) => return Err(error),
+            Err(Refusal::Unusable(message)) if index == 0 => {
+                return Err(StorageError::ForeignDirectory { directory: path.clone(), message });
+            }
+            Err(Refusal::Unusable(message)) => unusable.push((path.clone(), message)),
         }
     }
+    let has_new_ones = !claimed.is_empty() && !fresh.is_empty();
     for (path, lock) in fresh {
         let known = claimed.first().map(|first| first.properties.cluster_id.clone());
         let cluster_id = known.or_else(|| options.cluster_id.clone()).unwrap_or_else(|| encode_uuid(env.random.uuid()));
@@ -100,17 +150,33 @@ fn claim_all(env: &Env, options: &LogManagerOptions) -> StorageResult<Vec<Claime
         one.properties.directory_id = Some(env.random.uuid());
         write_properties(env, &one.path, &one.properties)?;
     }
-    Ok(claimed)
+    Ok(Claims { usable: claimed, unusable, has_new_ones })
 }
 
-fn lock(env: &Env, path: &Path) -> StorageResult<Box<dyn Send + Sync>> {
-    env.disk.lock(&path.join(LOCK_FILE)).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => StorageError::Locked { directory: path.to_owned() },
-        _ => StorageError::ForeignDirectory {
-            directory: path.to_owned(),
-            message: format!("is not writable: {error}. Change its permissions or choose another data directory"),
-        },
-    })
+/// Creates a directory if it is missing, locks it and reads its `meta.properties`.
+fn claim(env: &Env, path: &Path) -> Result<(Option<MetaProperties>, Box<dyn Send + Sync>), Refusal> {
+    let created = create_directory(env, path);
+    created.map_err(|error| Refusal::Unusable(format!("cannot be created: {error}. Choose another data directory")))?;
+    let lock = env.disk.lock(&path.join(LOCK_FILE)).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Refusal::Foreign(StorageError::Locked { directory: path.to_owned() }),
+        _ => Refusal::Unusable(format!(
+            "is not writable: {error}. Change its permissions or choose another data directory"
+        )),
+    })?;
+    Ok((read_properties(env, path)?, lock))
+}
+
+/// Creates a directory and makes its name durable, with those of its new parents: what is written into it later must not be lost
+/// with them.
+fn create_directory(env: &Env, path: &Path) -> io::Result<()> {
+    let is_new = |path: &&Path| !path.as_os_str().is_empty() && env.disk.metadata(path).is_err();
+    let new: Vec<&Path> = path.ancestors().take_while(is_new).collect();
+    env.disk.create_dir_all(path)?;
+    for created in new {
+        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty());
+        env.disk.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 fn write_properties(env: &Env, path: &Path, properties: &MetaProperties) -> StorageResult<()> {
@@ -121,32 +187,30 @@ fn write_properties(env: &Env, path: &Path, properties: &MetaProperties) -> Stor
             message: format!("meta.properties cannot be written: {error}"),
         }
     })?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        // The directory's own name; a parent that cannot be synced was there before.
-        let _ = env.disk.sync_dir(parent);
-    }
     Ok(())
 }
 
 /// `meta.properties`, or `None` for a directory that is empty. Anything else is somebody's data.
-fn read_properties(env: &Env, path: &Path) -> StorageResult<Option<MetaProperties>> {
-    let foreign = |message: String| StorageError::ForeignDirectory { directory: path.to_owned(), message };
+fn read_properties(env: &Env, path: &Path) -> Result<Option<MetaProperties>, Refusal> {
     match env.disk.read(&path.join(META_PROPERTIES), MAX_PROPERTY_FILE_BYTES) {
-        Ok(bytes) => return MetaProperties::parse(path, &bytes).map(Some),
+        Ok(bytes) => return Ok(Some(MetaProperties::parse(path, &bytes)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(foreign(format!("meta.properties cannot be read: {error}"))),
+        Err(error) => return Err(Refusal::Unusable(format!("meta.properties cannot be read: {error}"))),
     }
-    let entries = env.disk.read_dir(path).map_err(|error| foreign(format!("cannot be listed: {error}")))?;
+    let entries = env.disk.read_dir(path);
+    let entries = entries.map_err(|error| Refusal::Unusable(format!("cannot be listed: {error}")))?;
     let is_ours = |entry: &Path| {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with('.') || name == "lost+found" || name == "meta.properties.tmp"
     };
     match entries.iter().find(|entry| !is_ours(entry)) {
         None => Ok(None),
-        Some(entry) => Err(foreign(format!(
-            "is no data directory: it holds {} but no meta.properties. Choose an empty directory",
-            entry.file_name().unwrap_or_default().to_string_lossy()
-        ))),
+        Some(entry) => {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            let message =
+                format!("is no data directory: it holds {name} but no meta.properties. Choose an empty directory");
+            Err(StorageError::ForeignDirectory { directory: path.to_owned(), message }.into())
+        }
     }
 }
 
@@ -194,7 +258,7 @@ fn load_directory(
     directory: &Arc<LogDirectory>,
     checkpoints: &DirectoryCheckpoints,
     clean: bool,
-    logs: &Loaded,
+    loaded: &Loaded,
 ) -> StorageResult<bool> {
     let entries = env.disk.read_dir(directory.path());
     let entries = entries.map_err(|error| StorageError::io("listing", directory.path(), &error))?;
@@ -220,26 +284,31 @@ fn load_directory(
             directory.path().display()
         );
     }
-    let (into, owner) = (logs.clone(), directory.clone());
+    let (into, owner) = (loaded.clone(), directory.clone());
     parallel::for_each(env, options.recovery_threads, found, move |options: LogOptions| {
         let name = options.topic_partition.clone();
         if owner.is_offline() {
             return;
         }
-        match Log::open(options) {
+        match Log::open(options.clone()) {
             Ok(log) => {
-                if into.lock().insert(name.clone(), log).is_some() {
+                if into.lock().logs.insert(name.clone(), log).is_some() {
                     owner.take_offline(format!("{name} is in another log directory too"));
                 }
             }
+            Err(StorageError::LogDirOffline { .. }) => {}
             Err(error) => {
-                owner.take_offline(format!("opening the log of {name}: {error}"));
+                tracing::error!("{name} is offline, the rest of {} is served: {error}", owner.path().display());
+                owner.note_partition_offline();
+                into.lock().offline.insert(name, OfflineLog::new(&options, &error));
             }
         }
     });
     let online = !directory.is_offline();
+    let mut loaded = loaded.lock();
     if !online {
-        logs.lock().retain(|_, log| !Arc::ptr_eq(log.log_directory(), directory));
+        loaded.logs.retain(|_, log| !Arc::ptr_eq(log.log_directory(), directory));
+        loaded.offline.retain(|_, log| !Arc::ptr_eq(&log.directory, directory));
     }
     Ok(online)
 }

@@ -5,14 +5,17 @@ mod checkpoints;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod failure_tests;
+#[cfg(test)]
 mod flush_tests;
 mod load;
 #[cfg(test)]
 mod log_manager_tests;
+mod offline;
 mod parallel;
 
 pub(in crate::storage) use checkpoints::{HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +32,7 @@ use crate::config::LogConfig;
 use crate::env::Env;
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
 use checkpoints::DirectoryCheckpoints;
+use offline::OfflineLog;
 
 /// The id of the metadata log's topic (`Uuid.METADATA_TOPIC_ID`).
 const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
@@ -67,6 +71,8 @@ pub struct LogManagerOptions {
     pub producer_id_expiration_check_interval_ms: i64,
     /// What a power cut may take of a log.
     pub flush_limits: FlushLimits,
+    /// `ottla.ballast.bytes`.
+    pub ballast_bytes: u64,
 }
 
 impl LogManagerOptions {
@@ -87,6 +93,7 @@ impl LogManagerOptions {
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
             flush_limits: FlushLimits::default(),
+            ballast_bytes: 16 << 20,
         }
     }
 }
@@ -111,8 +118,8 @@ pub(super) struct ManagedDirectory {
     pub(super) fully_loaded: bool,
     /// Whether the last stop was clean.
     pub(super) was_clean: bool,
-    /// Keeps other processes out until the manager is gone.
-    _lock: Box<dyn Send + Sync>,
+    /// Keeps other processes out until the manager is gone; `None` where the directory could not be used.
+    _lock: Option<Box<dyn Send + Sync>>,
 }
 
 /// All logs of the broker.
@@ -123,9 +130,12 @@ pub struct LogManager {
     previous_broker_epoch: i64,
     directories: Vec<ManagedDirectory>,
     logs: RwLock<HashMap<TopicPartition, Arc<Log>>>,
-    /// Partitions deleted since the checkpoints were written: their offsets must not meet a new log of the same name. Held
-    /// while a log is created, so that one name is created once.
-    departed: Mutex<HashSet<TopicPartition>>,
+    /// Logs that are on disk and cannot be served.
+    offline: RwLock<HashMap<TopicPartition, OfflineLog>>,
+    /// A log directory is missing, or new beside others: a partition without a log may have one elsewhere.
+    incomplete: bool,
+    /// Held while a log is created, so that one name is created once.
+    creating: Mutex<()>,
     stopping: AtomicBool,
 }
 
@@ -160,7 +170,7 @@ impl LogManager {
         self.previous_broker_epoch
     }
 
-    /// The log directories, in the order of `log.dirs`.
+    /// The log directories, in the order of `log.dirs`, those that are offline among them.
     pub fn directories(&self) -> impl Iterator<Item = &Arc<LogDirectory>> {
         self.directories.iter().map(|managed| &managed.directory)
     }
@@ -188,16 +198,16 @@ impl LogManager {
         topic_id: Uuid,
         config: Arc<LogConfig>,
     ) -> StorageResult<Arc<Log>> {
-        let mut departed = self.departed.lock();
+        let _creating = self.creating.lock();
         if let Some(log) = self.log(topic_partition) {
             log.adopt_topic_id(topic_id)?;
             log.update_config(config);
             return Ok(log);
         }
-        if departed.contains(topic_partition) {
-            self.write_checkpoints_without(&mut departed)?;
-        }
+        self.check_not_offline(topic_partition)?;
         let managed = self.emptiest_directory()?;
+        // What is written down of a deleted log of that name must not meet the new one.
+        self.forget_checkpoints(managed, topic_partition)?;
         let options = LogOptions {
             topic_id,
             producer_id_expiration_ms: self.options.producer_id_expiration_ms,
@@ -260,10 +270,9 @@ impl LogManager {
         topic_partition: &TopicPartition,
         suffix: &str,
     ) -> StorageResult<(Arc<LogDirectory>, PathBuf, i64)> {
-        let mut departed = self.departed.lock();
+        let _creating = self.creating.lock();
         let log = self.logs.write().remove(topic_partition);
-        let log = log.ok_or_else(|| StorageError::UnknownLog { topic_partition: topic_partition.clone() })?;
-        departed.insert(topic_partition.clone());
+        let Some(log) = log else { return self.detach_offline(topic_partition, suffix) };
         log.mark_closed();
         let directory = log.log_directory().clone();
         directory.check_online()?;
@@ -285,6 +294,7 @@ impl LogManager {
                 .filter(|log| !is_offline && Arc::ptr_eq(log.log_directory(), directory))
                 .map(|log| (log.topic_partition().clone(), log.size()))
                 .collect();
+            own.extend(self.offline_logs_in(directory));
             own.sort();
             LogDirDescription { path: directory.path().to_owned(), directory_id: directory.id(), is_offline, logs: own }
         };
@@ -292,23 +302,44 @@ impl LogManager {
     }
 
     /// Stops the background tasks, closes all logs, writes the checkpoints and the marker of a clean stop. Blocks the thread.
-    /// Directories that are offline, or were not loaded completely, get no marker and are recovered at the next start.
+    /// Directories that are offline, hold a partition that is, or were not loaded completely, get no marker and are recovered at
+    /// the next start.
     pub fn shutdown(&self, broker_epoch: i64) -> StorageResult<()> {
+        self.stop(broker_epoch, |_| true)
+    }
+
+    /// Ends a start that failed later on, as [`LogManager::shutdown`] does, but gives the marker of a clean stop only to those
+    /// directories that had it (KAFKA-10471, KAFKA-15375, KAFKA-10101).
+    pub fn abandon(&self) -> StorageResult<()> {
+        self.stop(self.previous_broker_epoch, |managed| managed.was_clean)
+    }
+
+    fn stop(&self, broker_epoch: i64, may_mark: impl Fn(&ManagedDirectory) -> bool) -> StorageResult<()> {
         self.stopping.store(true, Ordering::Release);
-        let failed = self.close_logs();
+        let mut failed = self.close_logs();
         for managed in &self.directories {
-            let path = managed.directory.path();
-            let complete = managed.fully_loaded && !failed.iter().any(|(directory, _)| directory == path);
-            if managed.directory.is_offline() || !complete {
+            let directory = &managed.directory;
+            let complete = managed.fully_loaded
+                && !directory.has_partition_offline()
+                && !failed.iter().any(|(failed, _)| failed == directory.path());
+            if directory.is_offline() {
                 continue;
             }
-            self.write_checkpoints(managed)?;
-            let marker = path.join(CLEAN_SHUTDOWN_FILE);
-            let written = self.env.disk.write_atomically(&marker, encode_clean_shutdown(broker_epoch).as_bytes());
-            written.map_err(|error| managed.directory.fail("writing", &marker, &error))?;
+            let written = again_if_full(|| self.write_checkpoints(managed)).and_then(|()| {
+                let marker = directory.path().join(CLEAN_SHUTDOWN_FILE);
+                if !complete || !may_mark(managed) {
+                    return Ok(());
+                }
+                let text = encode_clean_shutdown(broker_epoch);
+                again_if_full(|| {
+                    let written = self.env.disk.write_atomically(&marker, text.as_bytes());
+                    written.map_err(|error| directory.fail("writing", &marker, &error))
+                })
+            });
+            failed.extend(written.err().map(|error| (directory.path().to_owned(), error)));
         }
-        match failed.first() {
-            Some((_, error)) => Err(error.clone()),
+        match failed.into_iter().next() {
+            Some((_, error)) => Err(error),
             None => Ok(()),
         }
     }
@@ -318,7 +349,7 @@ impl LogManager {
         let failed: Arc<Mutex<Vec<(PathBuf, StorageError)>>> = Arc::default();
         let failures = failed.clone();
         parallel::for_each(&self.env, CLOSING_THREADS, self.logs(), move |log: Arc<Log>| {
-            if let Err(error) = log.prepare_close() {
+            if let Err(error) = again_if_full(|| log.prepare_close()) {
                 tracing::error!("closing the log of {}: {error}", log.topic_partition());
                 failures.lock().push((log.log_directory().path().to_owned(), error));
             }
@@ -337,5 +368,13 @@ impl LogManager {
             managed.directory.dirty.wake.notify_one();
         }
         failed
+    }
+}
+
+/// Does something again if the disk was full: that has given up the ballast.
+fn again_if_full<T>(work: impl Fn() -> StorageResult<T>) -> StorageResult<T> {
+    match work() {
+        Err(StorageError::DiskFull { .. }) => work(),
+        done => done,
     }
 }
