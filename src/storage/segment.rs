@@ -152,6 +152,8 @@ pub(super) struct ActiveSegment {
     pub(super) created_ms: i64,
     /// Entries of the transaction index.
     pub(super) aborted_entries: usize,
+    /// The file is longer than what was written (`preallocate`).
+    preallocated: bool,
     recent: VecDeque<RecentBatch>,
 }
 
@@ -169,8 +171,24 @@ impl ActiveSegment {
             first_timestamp: None,
             created_ms,
             aborted_entries: 0,
+            preallocated: false,
             recent: VecDeque::new(),
         }
+    }
+
+    /// Creates the log file and gives the segment; with `preallocated` bytes if that is not 0.
+    pub(super) fn create(files: SegmentFiles, created_ms: i64, preallocated: u64) -> io::Result<Self> {
+        files.create(preallocated)?;
+        Ok(Self { preallocated: preallocated > 0, ..Self::empty(files, created_ms) })
+    }
+
+    /// Gives back what was preallocated and not used (`FileRecords.trim`).
+    pub(super) fn trim(&mut self) -> io::Result<()> {
+        if self.preallocated {
+            self.files.existing(SegmentFileKind::Log)?.set_len(self.size)?;
+            self.preallocated = false;
+        }
+        Ok(())
     }
 
     pub(super) fn base_offset(&self) -> i64 {
@@ -249,6 +267,7 @@ impl ActiveSegment {
 
     /// Ends the segment: the last time index entry, both index files complete.
     pub(super) fn seal(&mut self) -> io::Result<SealedSegment> {
+        self.trim()?;
         self.note_largest_timestamp();
         self.write_indexes()?;
         // Kafka's tools expect both files, also when they are empty.

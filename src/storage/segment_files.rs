@@ -108,6 +108,20 @@ impl SegmentFiles {
         Ok(self.directory.open_files.put(self.key(), kind, opened))
     }
 
+    /// Creates the log file of a new segment, `preallocated` bytes long; what may lie there under the names of its files is no part of
+    /// the log (KAFKA-6388).
+    pub(super) fn create(&self, preallocated: u64) -> io::Result<()> {
+        self.close();
+        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex, SegmentFileKind::TransactionIndex] {
+            match self.directory.env.disk.remove_file(&self.path_of(kind)) {
+                Err(error) if !is_not_found(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        let log = self.handle_with(SegmentFileKind::Log, OpenMode::Truncate)?;
+        if preallocated > 0 { log.set_len(preallocated) } else { Ok(()) }
+    }
+
     /// A handle of a file that must exist, for reading and for the caller alone: needs no lock, and takes no place from readers.
     pub(super) fn open_apart(&self, kind: SegmentFileKind) -> io::Result<Arc<dyn DiskFile>> {
         self.directory.env.disk.open(&self.path_of(kind), OpenMode::Read)

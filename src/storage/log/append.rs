@@ -11,6 +11,7 @@ use crate::record::{BatchHeader, TimestampType, ValidatedBatch, control_record_t
 use crate::record::{ControlRecordType, end_transaction_marker_coordinator_epoch, records};
 use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::storage::producer_state::{CompletedTransaction, EndTransactionMarker};
+use crate::storage::segment::ActiveSegment;
 use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::transaction_index::AbortedEntry;
 use crate::storage::{StorageError, StorageResult, producer_snapshot};
@@ -189,7 +190,8 @@ impl Log {
         if active.size + header.size_in_bytes() as u64 > segment_bytes(config)
             || !active.can_hold(header.last_offset())
             || active.offset_index.len() >= max_entries(config, 8)
-            || active.time_index.len() >= max_entries(config, 12)
+            // The last place is for the entry that ends the segment.
+            || active.time_index.len() + 1 >= max_entries(config, 12)
         {
             return Ok(true);
         }
@@ -217,15 +219,13 @@ impl Log {
             return Ok(());
         }
         self.take_producer_snapshot(state)?;
-        let next = state.active.files.sibling(offset);
-        if let Err(error) = next.handle(SegmentFileKind::Log) {
-            return Err(next.write_error(SegmentFileKind::Log, &error));
-        }
-        if let Err(error) = state.roll(next.clone(), now_ms) {
+        let files = state.active.files.sibling(offset);
+        let next = ActiveSegment::create(files.clone(), now_ms, preallocated_bytes(&state.config));
+        if let Err(error) = next.and_then(|next| state.roll(next)) {
             // The segment goes on beyond that offset: no start may find another one there.
-            next.close();
-            let _ = self.directory.env.disk.remove_file(&next.path_of(SegmentFileKind::Log));
-            return Err(state.active.files.write_error(SegmentFileKind::OffsetIndex, &error));
+            files.close();
+            let _ = self.directory.env.disk.remove_file(&files.path_of(SegmentFileKind::Log));
+            return Err(files.write_error(SegmentFileKind::Log, &error));
         }
         state.flush.directory_unsynced = true;
         tracing::info!("[UnifiedLog partition={}] Rolled new log segment at offset {offset}", self.topic_partition);
@@ -284,6 +284,11 @@ fn log_append_time(header: &BatchHeader) -> i64 {
 
 fn segment_bytes(config: &LogConfig) -> u64 {
     u64::try_from(config.segment_bytes).unwrap_or(0)
+}
+
+/// How long the file of a new segment is made; 0 without `preallocate`.
+pub(in crate::storage) fn preallocated_bytes(config: &LogConfig) -> u64 {
+    if config.preallocate { segment_bytes(config) } else { 0 }
 }
 
 pub(in crate::storage) fn index_interval_bytes(config: &LogConfig) -> u64 {

@@ -47,6 +47,7 @@ impl Log {
     fn write_caches(&self, state: &mut LogState) -> StorageResult<()> {
         self.take_producer_snapshot(state)?;
         let active = &mut state.active;
+        active.trim().map_err(|error| active.files.write_error(SegmentFileKind::Log, &error))?;
         if active.size == 0 {
             return Ok(());
         }

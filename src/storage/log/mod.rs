@@ -20,6 +20,10 @@ mod read;
 #[cfg(test)]
 mod recovery_tests;
 mod retention;
+#[cfg(test)]
+mod retention_tests;
+#[cfg(test)]
+mod rolling_tests;
 #[allow(dead_code, reason = "for the cleaner and the scrub")]
 mod segments;
 mod state;
@@ -45,7 +49,7 @@ use super::{StorageError, StorageResult};
 use crate::config::LogConfig;
 use crate::types::TopicPartition;
 pub use append::{AppendOrigin, LogAppendInfo};
-pub(super) use append::{index_interval_bytes, parse_marker};
+pub(super) use append::{index_interval_bytes, parse_marker, preallocated_bytes};
 pub(super) use close::CheckpointedOffsets;
 pub use flush::FlushTicket;
 pub(super) use flush::{flush_all, flush_dirty};

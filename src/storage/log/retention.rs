@@ -47,11 +47,11 @@ impl Log {
     /// How many segments from the oldest on may go; one more than there are sealed ones means the active one too.
     fn deletable_segments(&self, state: &LogState, now_ms: i64) -> StorageResult<Result<usize, Unready>> {
         let config = state.config.clone();
-        let mut excess = match u64::try_from(config.retention_bytes) {
-            Ok(retention) if config.delete => state.size()?.saturating_sub(retention),
-            _ => 0,
+        let size = match u64::try_from(config.retention_bytes) {
+            Ok(retention) if config.delete => state.size()?.checked_sub(retention),
+            _ => None,
         };
-        let mut by_size = excess > 0;
+        let (mut excess, mut by_size) = (size.unwrap_or(0), size.is_some());
         let mut count = 0;
         let mut lookups = Lookups::default();
         while count <= state.sealed.len() {
@@ -82,7 +82,6 @@ impl Log {
                 }
             }
             excess = excess.saturating_sub(size);
-            by_size = by_size && excess > 0;
             count += 1;
         }
         Ok(Ok(count))

@@ -122,10 +122,10 @@ impl LogState {
     }
 
     /// Ends the active segment and begins the next one at the end of the log.
-    pub(in crate::storage) fn roll(&mut self, next: SegmentFiles, now_ms: i64) -> io::Result<()> {
+    pub(in crate::storage) fn roll(&mut self, next: ActiveSegment) -> io::Result<()> {
         let sealed = self.active.seal()?;
         self.sealed.push(sealed);
-        self.active = ActiveSegment::empty(next, now_ms);
+        self.active = next;
         if self.high_watermark.offset == self.log_end_offset {
             self.high_watermark = self.end_position();
         }

@@ -6,7 +6,7 @@ use super::{Listing, Loader};
 use crate::record::BatchHeader;
 use crate::storage::batch_scan::{BatchScanner, Scanned, WholeBatchScanner};
 use crate::storage::checkpoint::EpochEntry;
-use crate::storage::log::index_interval_bytes;
+use crate::storage::log::{index_interval_bytes, preallocated_bytes};
 use crate::storage::segment::{ActiveSegment, SealedSegment, TimestampOffset, read_header};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
 use crate::storage::sparse_index::{OffsetEntry, SparseIndex, TimeEntry, partition_on_disk, read_entry};
@@ -77,10 +77,10 @@ impl Loader<'_> {
 
     pub(super) fn first_segment(&mut self, offset: i64) -> StorageResult<(Vec<SealedSegment>, ActiveSegment, i64)> {
         let files = self.files(offset);
-        let created = files.handle(SegmentFileKind::Log);
+        let active = ActiveSegment::create(files.clone(), self.now_ms, preallocated_bytes(&self.options.config));
         files.close();
-        created.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
-        Ok((Vec::new(), ActiveSegment::empty(files, self.now_ms), offset))
+        let active = active.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
+        Ok((Vec::new(), active, offset))
     }
 
     fn size_of(&self, files: &SegmentFiles, kind: SegmentFileKind) -> StorageResult<u64> {
