@@ -37,6 +37,8 @@ mod recovery;
 mod segment;
 mod segment_files;
 mod sparse_index;
+#[cfg(test)]
+mod tests;
 mod transaction_index;
 mod verification;
 

@@ -77,7 +77,9 @@ fn all_at_once() {
     });
     assert_eq!(log.log_end_offset(), WRITERS * i64::from(BATCHES) * 2);
     assert!(deleted.load(Ordering::Relaxed) > 0);
-    let reopened = world.killed().open();
+    let (recovery_point, log_start_offset) = (log.recovery_point(), log.log_start_offset());
+    let options = LogOptions { recovery_point, log_start_offset, ..world.killed().options() };
+    let reopened = Log::open(options).unwrap();
     assert_eq!(reopened.log_end_offset(), log.log_end_offset());
     assert_eq!(reopened.active_producers().len() as i64, WRITERS);
 }

@@ -28,6 +28,8 @@ pub(in crate::storage) struct FlushState {
     pub(in crate::storage) directory_unsynced: bool,
     /// The log's directory itself is new.
     pub(in crate::storage) parent_unsynced: bool,
+    /// `partition.metadata` was written and not synced; then `directory_unsynced` is set too.
+    pub(in crate::storage) topic_id_unsynced: bool,
     pub(in crate::storage) last_flush: Duration,
     /// Bytes appended that no finished sync covers.
     unflushed_bytes: u64,
@@ -87,6 +89,7 @@ struct FlushWork {
     epochs: bool,
     directory: bool,
     parent: bool,
+    topic_id: bool,
 }
 
 impl Log {
@@ -233,6 +236,7 @@ impl Log {
             epochs: std::mem::take(&mut state.epochs_unsynced),
             directory: std::mem::take(&mut state.flush.directory_unsynced),
             parent: std::mem::take(&mut state.flush.parent_unsynced),
+            topic_id: std::mem::take(&mut state.flush.topic_id_unsynced),
         }))
     }
 
@@ -243,6 +247,7 @@ impl Log {
             state.epochs_unsynced |= work.epochs;
             state.flush.directory_unsynced |= work.directory;
             state.flush.parent_unsynced |= work.parent;
+            state.flush.topic_id_unsynced |= work.topic_id;
             return synced;
         }
         state.recovery_point = state.recovery_point.max(work.end_offset.min(state.log_end_offset));
@@ -293,7 +298,7 @@ impl Log {
                 Err(error) => return Err(fail(error)),
             }
         }
-        if work.parent {
+        if work.topic_id {
             match disk.open(&path.join(PARTITION_METADATA), crate::env::OpenMode::ReadWrite) {
                 Ok(file) => file.sync_data().map_err(fail)?,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

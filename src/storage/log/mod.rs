@@ -161,6 +161,8 @@ impl Log {
         }
         recovery::write_topic_id(&self.directory, &self.path.get(), topic_id)?;
         state.topic_id = topic_id;
+        state.flush.directory_unsynced = true;
+        state.flush.topic_id_unsynced = true;
         Ok(())
     }
 

@@ -10,13 +10,14 @@ impl Log {
     /// Removes everything from `offset` on; batches are not split, so that a batch around it goes too. Returns whether
     /// anything was removed.
     pub fn truncate_to(self: &Arc<Self>, offset: i64) -> StorageResult<bool> {
+        let offset = offset.max(0);
         let _flushing = self.flushing.lock();
+        self.lower_recovery_point(offset)?;
         let mut state = self.lock();
         self.check_usable(&state)?;
         if offset >= state.log_end_offset {
             return Ok(false);
         }
-        let offset = offset.max(0);
         if offset <= state.first_base_offset() {
             recovery::restart(self, &mut state, offset)?;
             return Ok(true);
@@ -28,8 +29,23 @@ impl Log {
     /// Empties the log; it goes on at `offset`.
     pub fn truncate_fully_and_start_at(self: &Arc<Self>, offset: i64) -> StorageResult<()> {
         let _flushing = self.flushing.lock();
+        self.lower_recovery_point(0)?;
         let mut state = self.lock();
         self.check_usable(&state)?;
         recovery::restart(self, &mut state, offset)
+    }
+
+    /// Writes down, before anything is cut, that nothing from `offset` on is known to be durable: what is appended there later
+    /// must not pass for synced after a crash. The caller holds `flushing`.
+    fn lower_recovery_point(&self, offset: i64) -> StorageResult<()> {
+        {
+            let mut state = self.lock();
+            self.check_usable(&state)?;
+            if state.recovery_point <= offset {
+                return Ok(());
+            }
+            state.recovery_point = offset;
+        }
+        self.directory.checkpoint()
     }
 }

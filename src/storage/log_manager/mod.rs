@@ -3,8 +3,6 @@
 mod background;
 mod checkpoints;
 #[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
 mod flush_tests;

@@ -67,12 +67,14 @@ impl Loader<'_> {
             }
             None => {}
         }
+        // First what begins behind the end: it must not hide the same epoch found in the log. Of an empty log the last epoch stays.
+        let is_empty = state.log_end_offset == state.log_start_offset;
+        state.epochs.truncate_from_end(state.log_end_offset + i64::from(is_empty));
         for entry in std::mem::take(&mut self.found_epochs) {
             if state.epochs.latest_epoch().is_none_or(|latest| entry.epoch > latest) {
                 state.epochs.assign(entry.epoch, entry.start_offset);
             }
         }
-        state.epochs.truncate_from_end(state.log_end_offset.max(1));
         state.epochs.truncate_from_start(state.log_start_offset);
         if was_read.as_deref().unwrap_or_default() != state.epochs.entries() {
             state.epochs_unsynced = true;
@@ -131,11 +133,14 @@ impl Loader<'_> {
     /// Loads the newest usable snapshot and replays what follows (`rebuildProducerState`).
     pub(super) fn load_producers(&mut self, state: &mut LogState, listing: &Listing) -> StorageResult<()> {
         let mut loaded = None;
+        let mut is_stale = false;
         // What transactions there were is to be seen from before the first segment whose index is built again.
         let newest = self.transactions_from.unwrap_or(i64::MAX);
         for offset in listing.snapshots.iter().rev().copied() {
             let path = offset_file(&self.at, offset, SNAPSHOT_SUFFIX);
-            let usable = offset <= state.log_end_offset && offset >= state.log_start_offset;
+            // Behind a hole a snapshot knows of batches that a power cut took.
+            let trusted = self.first_hole.is_none_or(|hole| offset <= hole);
+            let usable = trusted && offset <= state.log_end_offset && offset >= state.log_start_offset;
             if loaded.is_none() && usable && offset <= newest {
                 match self.directory.env.disk.read(&path, MAX_SNAPSHOT_BYTES) {
                     Ok(bytes) => match producer_snapshot::decode(&bytes) {
@@ -152,7 +157,12 @@ impl Loader<'_> {
             } else if !usable || !state.begins_segment(offset) {
                 // Kafka keeps those of segment boundaries and the newest.
                 self.remove(&path)?;
+                is_stale |= offset > state.log_end_offset || !trusted;
             }
+        }
+        if is_stale {
+            // It must not come back when the log has grown past it with other batches.
+            self.sync_names()?;
         }
         let replay_from = loaded.unwrap_or(state.log_start_offset);
         state.snapshot_offset = loaded.unwrap_or(state.log_start_offset);
@@ -183,7 +193,7 @@ impl Loader<'_> {
         let topic_partition = &self.options.topic_partition;
         let mut found = FoundTransactions::default();
         self.scan_headers(state, from, before, |header, log, position| {
-            if !header.has_producer_id() || header.base_offset < from {
+            if !header.has_producer_id() {
                 return Ok(());
             }
             let marker = if header.is_control() {

@@ -22,7 +22,7 @@ use super::log::{Log, LogOptions, LogState, OffsetPosition};
 use super::producer_state::ProducerState;
 use super::property_files::{MAX_PROPERTY_FILE_BYTES, encode_partition_metadata, parse_partition_metadata};
 use super::segment::{ActiveSegment, SealedSegment};
-use super::segment_files::{LogPath, SegmentFiles, is_not_found};
+use super::segment_files::{LogPath, SegmentFileKind, SegmentFiles, is_not_found};
 use super::{StorageError, StorageResult};
 use crate::env::OpenMode;
 pub(super) use caches::write_epochs;
@@ -43,6 +43,9 @@ struct Loader<'a> {
     changed: bool,
     /// Transaction indexes of the segments from this base offset on are to be built again.
     transactions_from: Option<i64>,
+    /// Where a segment ends before the next one begins, or where the first one is missing: a power cut took the rest of it, or
+    /// the cleaner or retention did.
+    first_hole: Option<i64>,
 }
 
 /// What the log's directory holds.
@@ -82,6 +85,7 @@ impl<'a> Loader<'a> {
             found_epochs: Vec::new(),
             changed: false,
             transactions_from: None,
+            first_hole: None,
         }
     }
 }
@@ -101,6 +105,10 @@ impl Loader<'_> {
         let mut listing = if is_new { Listing::default() } else { self.list()? };
         let (sealed, active, end_offset) = self.load_segments(&mut listing)?;
         let mut state = self.new_state(topic_id, sealed, active, end_offset);
+        let vouched_for = self.options.recovery_point.max(self.options.log_start_offset);
+        if !self.options.clean_shutdown && state.first_base_offset() > vouched_for {
+            self.first_hole = Some(vouched_for);
+        }
         if state.log_start_offset > state.log_end_offset {
             tracing::warn!(
                 "{}: log end offset {} is smaller than log start offset {}; starting an empty log there",
@@ -118,9 +126,12 @@ impl Loader<'_> {
         // What an unclean stop left may be in the page cache only: files, names and epochs. The first flush makes it durable;
         // until then the recovery point stays.
         state.flush.last_flush = self.directory.env.clock.monotonic();
-        let unsynced = is_new || self.changed || !self.options.clean_shutdown;
+        // A clean stop syncs nothing of an empty log.
+        let is_empty = state.log_end_offset == state.log_start_offset;
+        let unsynced = is_new || is_empty || self.changed || !self.options.clean_shutdown;
         state.flush.directory_unsynced = unsynced;
         state.flush.parent_unsynced = unsynced;
+        state.flush.topic_id_unsynced = unsynced;
         state.epochs_unsynced |= unsynced && !is_new;
         Ok(Log::from_parts(self.options, self.path.clone(), state))
     }
@@ -249,14 +260,33 @@ impl Loader<'_> {
         Ok(())
     }
 
+    fn sync_names(&self) -> StorageResult<()> {
+        let synced = self.directory.env.disk.sync_dir(&self.at);
+        synced.map_err(|error| self.directory.fail("syncing", &self.at, &error))
+    }
+
+    /// Cuts a segment that may have been there before.
+    fn empty_segment(&mut self, files: &SegmentFiles) -> StorageResult<()> {
+        self.changed = true;
+        let log = files.handle(SegmentFileKind::Log).and_then(|log| log.set_len(0));
+        log.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
+        files.close();
+        for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX] {
+            self.remove(&offset_file(&self.at, files.base_offset(), suffix))?;
+        }
+        Ok(())
+    }
+
     /// Removes all segments and begins an empty one at the log's start.
     fn restart_at_log_start(&mut self, state: &mut LogState) -> StorageResult<()> {
         let bases: Vec<i64> =
             state.sealed.iter().map(SealedSegment::base_offset).chain([state.active.base_offset()]).collect();
-        for base_offset in bases {
+        // The new segment comes first: a crash must not leave a log without any, which would begin at 0 again.
+        let (sealed, active, end_offset) = self.first_segment(state.log_start_offset)?;
+        for base_offset in bases.into_iter().rev().filter(|base_offset| *base_offset != end_offset) {
             self.remove_segment(base_offset)?;
         }
-        let (sealed, active, end_offset) = self.first_segment(state.log_start_offset)?;
+        self.empty_segment(&active.files)?;
         state.sealed = sealed;
         state.active = active;
         state.log_end_offset = end_offset;

@@ -60,6 +60,9 @@ impl Loader<'_> {
             }
             let (mut active, end_offset, cut) = self.recover_segment(files, start)?;
             self.changed |= next.is_some();
+            if next.is_some_and(|next| next != end_offset) {
+                self.first_hole.get_or_insert(end_offset);
+            }
             if !cut && next.is_some() {
                 let segment = active.seal();
                 sealed.push(segment.map_err(|error| active.files.write_error(SegmentFileKind::OffsetIndex, &error))?);

@@ -15,7 +15,6 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
     let plan = log.plan_search(state, offset)?;
     let position = plan.locate(offset)?.map_or(plan.size, |(position, _)| position);
     let files = plan.files;
-    plan.log.set_len(position).map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
     let kept = state.sealed.partition_point(|segment| segment.base_offset() < files.base_offset());
     let bases: Vec<i64> =
         state.sealed[kept..].iter().map(SealedSegment::base_offset).chain([state.active.base_offset()]).collect();
@@ -23,9 +22,14 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
         loader.transactions_from = Some(files.base_offset());
     }
     state.active.files.close();
-    for base_offset in bases.into_iter().filter(|base_offset| *base_offset != files.base_offset()) {
+    // The newest first and the cut last: whenever a crash comes, what is left is a log without a hole. All of it is durable before
+    // anything else is appended: what was cut off must not come back behind it.
+    for base_offset in bases.into_iter().rev().filter(|base_offset| *base_offset != files.base_offset()) {
         loader.remove_segment(base_offset)?;
     }
+    let cut = plan.log.set_len(position).and_then(|()| plan.log.sync_data());
+    cut.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
+    loader.sync_names()?;
     state.sealed.truncate(kept);
     state.replacements += 1;
     (state.active, _, _) = loader.recover_segment(files, None)?;
@@ -53,6 +57,7 @@ pub(in crate::storage) fn restart(log: &Log, state: &mut LogState, offset: i64) 
     for snapshot in loader.list()?.snapshots {
         loader.remove(&offset_file(&loader.at, snapshot, SNAPSHOT_SUFFIX))?;
     }
+    loader.sync_names()?;
     state.snapshot_offset = offset;
     state.producers = ProducerState::default();
     state.epochs.clear();

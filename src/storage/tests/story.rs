@@ -1,0 +1,327 @@
+//! A life of a log manager: steps, and what they promise.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::ledger::{Found, Ledger};
+use crate::config::LogConfig;
+use crate::env::{Env, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, Random, SeededRandom};
+use crate::record::{BatchBuilder, BatchProperties};
+use crate::storage::{AppendOrigin, Log, LogManager, LogManagerOptions, StorageResult};
+use crate::types::TopicPartition;
+
+/// Logs of a story.
+pub(super) const LOGS: usize = 2;
+
+/// What happens in a story; logs are named by their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Create(usize),
+    Delete(usize),
+    Append {
+        log: usize,
+        records: i32,
+    },
+    AppendSequenced {
+        log: usize,
+        producer: i64,
+        records: i32,
+    },
+    NewEpoch(usize),
+    Flush(usize),
+    /// Removes so many of the newest batches.
+    Truncate {
+        log: usize,
+        batches: usize,
+    },
+    /// Moves the start of the log by so many records.
+    DeleteRecords {
+        log: usize,
+        records: i64,
+    },
+    /// Time passes: background flush, retention, checkpoints, removal of files.
+    Wait {
+        ms: u64,
+    },
+    CleanRestart,
+    KillAndRestart,
+}
+
+impl Step {
+    /// A random story.
+    pub(super) fn story(seed: u64, length: usize) -> Vec<Self> {
+        let random = SeededRandom::new(seed);
+        let below = |bound: u64| random.next_u64() % bound;
+        let mut steps = vec![Self::Create(0)];
+        while steps.len() < length {
+            let log = usize::from(below(4) == 0);
+            steps.push(match below(32) {
+                0..8 => Self::Append { log, records: 1 + below(3) as i32 },
+                8..15 => Self::AppendSequenced { log, producer: below(2) as i64, records: 1 + below(3) as i32 },
+                15..19 => Self::Flush(log),
+                19 | 20 => Self::NewEpoch(log),
+                21 => Self::Truncate { log, batches: 1 + below(4) as usize },
+                22 | 23 => Self::DeleteRecords { log, records: 1 + below(8) as i64 },
+                24..27 => Self::Wait { ms: [100, 1100, 5000, 70_000][below(4) as usize] },
+                27 => Self::CleanRestart,
+                28 => Self::KillAndRestart,
+                29 => Self::Delete(log),
+                _ => Self::Create(log),
+            });
+        }
+        steps
+    }
+}
+
+/// Polls the futures of an [`InlineSpawn`].
+#[derive(Default)]
+struct Tasks(Vec<NamedFuture>);
+
+impl Tasks {
+    fn run(&mut self, spawn: &InlineSpawn) {
+        for _ in 0..4 {
+            self.0.extend(spawn.take());
+            self.0.retain_mut(|(_, future)| future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+    }
+}
+
+/// A log manager on a simulated disk, and what its clients know.
+pub(super) struct World {
+    pub(super) clock: ManualClock,
+    pub(super) disk: MemoryDisk,
+    pub(super) manager: Arc<LogManager>,
+    pub(super) ledgers: Vec<Option<Ledger>>,
+    spawn: InlineSpawn,
+    tasks: Tasks,
+    batches: u64,
+}
+
+pub(super) fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 400,
+        index_interval_bytes: 100,
+        retention_bytes: 1200,
+        file_delete_delay_ms: 3000,
+        ..LogConfig::default()
+    }
+}
+
+fn name(log: usize) -> TopicPartition {
+    TopicPartition::new("t", log as i32)
+}
+
+/// Opens a manager on a disk.
+pub(super) fn open(disk: &MemoryDisk, clock: &ManualClock, spawn: &InlineSpawn) -> StorageResult<Arc<LogManager>> {
+    let env = Env {
+        clock: Arc::new(clock.clone()),
+        random: Arc::new(SeededRandom::new(3)),
+        disk: Arc::new(disk.clone()),
+        spawn: Arc::new(spawn.clone()),
+    };
+    let options = LogManagerOptions {
+        default_config: Arc::new(config()),
+        initial_task_delay_ms: 500,
+        retention_check_interval_ms: 4000,
+        ..LogManagerOptions::new(vec!["/data".into()], 1)
+    };
+    LogManager::open(env, options)
+}
+
+/// What the logs of a manager show; `None`: there is no such log.
+pub(super) fn found(manager: &LogManager) -> Vec<Option<(Uuid, Found)>> {
+    (0..LOGS).map(|log| manager.log(&name(log)).map(|log| (log.topic_id(), Found::of(&log)))).collect()
+}
+
+impl World {
+    /// The first start on an empty disk.
+    pub(super) fn begin(disk: MemoryDisk, clock: ManualClock) -> StorageResult<Self> {
+        let spawn = InlineSpawn::default();
+        let manager = open(&disk, &clock, &spawn)?;
+        manager.start();
+        let (ledgers, tasks) = (vec![None; LOGS], Tasks::default());
+        Ok(Self { clock, disk, manager, ledgers, spawn, tasks, batches: 0 })
+    }
+
+    pub(super) fn log(&self, log: usize) -> Option<(Arc<Log>, &Ledger)> {
+        let ledger = self.ledgers[log].as_ref().filter(|ledger| !ledger.deleted)?;
+        Some((self.manager.log(&name(log)).expect("the log is there"), ledger))
+    }
+
+    fn change(&mut self, log: usize, change: impl FnMut(&mut Ledger)) {
+        self.ledgers[log].iter_mut().for_each(change);
+    }
+
+    /// Does a step; steps on logs that do not exist do nothing.
+    pub(super) fn step(&mut self, step: Step) -> StorageResult<()> {
+        self.do_step(step)?;
+        self.tasks.run(&self.spawn);
+        Ok(())
+    }
+
+    fn do_step(&mut self, step: Step) -> StorageResult<()> {
+        match step {
+            Step::Create(log) => self.create(log),
+            Step::Delete(log) => match self.log(log) {
+                Some(_) => {
+                    self.manager.delete_async(&name(log))?;
+                    self.change(log, |ledger| ledger.deleted = true);
+                    Ok(())
+                }
+                None => Ok(()),
+            },
+            Step::Append { log, records } => self.append(log, None, records),
+            Step::AppendSequenced { log, producer, records } => self.append(log, Some(producer), records),
+            Step::Wait { ms } => {
+                self.wait(ms);
+                Ok(())
+            }
+            Step::CleanRestart => {
+                self.manager.shutdown(1)?;
+                // Of an empty log nothing is worth a sync.
+                self.ledgers.iter_mut().flatten().filter(|ledger| ledger.end > ledger.start).for_each(Ledger::flush);
+                self.restart()
+            }
+            Step::KillAndRestart => self.restart(),
+            Step::NewEpoch(log) | Step::Flush(log) => self.change_log(step, log),
+            Step::Truncate { log, .. } | Step::DeleteRecords { log, .. } => self.change_log(step, log),
+        }
+    }
+
+    fn create(&mut self, log: usize) -> StorageResult<()> {
+        if self.log(log).is_some() {
+            return Ok(());
+        }
+        self.batches += 1;
+        let topic_id = Uuid::from_u128(u128::from(self.batches) << 8 | 7);
+        self.manager.get_or_create(&name(log), topic_id, Arc::new(config()))?;
+        self.ledgers[log] = Some(Ledger { topic_id, ..Ledger::default() });
+        Ok(())
+    }
+
+    fn append(&mut self, number: usize, producer: Option<i64>, records: i32) -> StorageResult<()> {
+        let Some((log, ledger)) = self.log(number) else { return Ok(()) };
+        let mut properties = BatchProperties::default();
+        if let Some(producer_id) = producer {
+            let base_sequence = ledger.next_sequence(producer_id);
+            properties = BatchProperties { producer_id, producer_epoch: 0, base_sequence, ..properties };
+        }
+        let epoch = ledger.epoch;
+        let (batch, end) = (self.batch(properties, records), self.ledgers[number].as_ref().map(|ledger| ledger.end));
+        let info = log.append_records(batch.clone(), epoch, AppendOrigin::Client, 0)?;
+        assert_eq!((Some(info.first_offset), info.duplicate), (end, false));
+        log.update_high_watermark(info.log_end_offset);
+        self.change(number, |ledger| ledger.append(&batch, info.first_offset));
+        if producer.is_some() {
+            let again = log.append_records(batch, epoch, AppendOrigin::Client, 0)?;
+            assert!(again.duplicate && again.first_offset == info.first_offset);
+        }
+        Ok(())
+    }
+
+    /// A batch like no other.
+    pub(super) fn batch(&mut self, properties: BatchProperties, records: i32) -> Bytes {
+        use crate::env::Clock;
+        self.batches += 1;
+        let mut builder = BatchBuilder::new(properties);
+        for number in 0..records {
+            let value = format!("{}.{number}", self.batches);
+            builder.append(self.clock.wall_millis(), None, Some(value.as_bytes()), &[]).unwrap();
+        }
+        builder.build()
+    }
+
+    fn change_log(&mut self, step: Step, number: usize) -> StorageResult<()> {
+        let Some((log, ledger)) = self.log(number) else { return Ok(()) };
+        match step {
+            Step::NewEpoch(_) => {
+                log.assign_epoch_start_offset(ledger.epoch + 1, ledger.end)?;
+                self.change(number, |ledger| ledger.epoch += 1);
+            }
+            Step::Flush(_) => {
+                log.flush()?;
+                self.change(number, Ledger::flush);
+            }
+            Step::Truncate { batches, .. } => {
+                let Some(cut) = ledger.chain.iter().rev().nth(batches - 1) else { return Ok(()) };
+                // Never below what consumers may have seen of a deleted start.
+                let offset = cut.header.base_offset.max(ledger.start);
+                if ledger.chain.iter().any(|written| written.header.base_offset == offset) {
+                    log.truncate_to(offset)?;
+                    self.change(number, |ledger| ledger.truncate(offset));
+                }
+            }
+            Step::DeleteRecords { records, .. } => {
+                let offset = (ledger.start + records).min(ledger.end);
+                let start = log.delete_records_before(offset)?;
+                self.change(number, |ledger| ledger.set_start(start));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets time pass in small steps, so that each task finds its moment.
+    fn wait(&mut self, ms: u64) {
+        let step = (ms / 10).max(100);
+        let mut passed = 0;
+        while passed < ms {
+            self.clock.advance(Duration::from_millis(step));
+            self.tasks.run(&self.spawn);
+            passed += step;
+        }
+        let is_long = ms > 1000;
+        for number in 0..LOGS {
+            let Some((log, _)) = self.log(number) else { continue };
+            let start = log.log_start_offset();
+            self.change(number, |ledger| {
+                ledger.set_start(start);
+                if is_long && ledger.end > 0 {
+                    // The background flush has been there.
+                    ledger.flush();
+                }
+            });
+        }
+    }
+
+    /// The next life, on the same disk.
+    fn restart(&mut self) -> StorageResult<()> {
+        self.tasks = Tasks::default();
+        let closed = open_nothing(&self.clock);
+        // The lock goes with the old manager.
+        drop(std::mem::replace(&mut self.manager, closed));
+        self.spawn = InlineSpawn::default();
+        self.manager = open(&self.disk, &self.clock, &self.spawn)?;
+        self.manager.start();
+        for (number, after) in found(&self.manager).into_iter().enumerate() {
+            let Some(ledger) = self.ledgers[number].as_mut().filter(|ledger| !ledger.deleted) else {
+                assert!(after.is_none(), "a deleted log is back");
+                continue;
+            };
+            let (topic_id, found) = after.expect("the log is there after a restart");
+            assert_eq!(topic_id, ledger.topic_id);
+            found.check(ledger, ledger, true);
+            ledger.start = found.start;
+            if let Some(log) = self.manager.log(&name(number)) {
+                log.update_high_watermark(ledger.end);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_nothing(clock: &ManualClock) -> Arc<LogManager> {
+    let disk = MemoryDisk::new(Arc::new(clock.clone()));
+    open(&disk, clock, &InlineSpawn::default()).expect("an empty disk")
+}
+
+/// Whether a disk bears the marker of a clean stop.
+pub(super) fn has_clean_marker(disk: &MemoryDisk) -> bool {
+    use crate::env::Disk;
+    disk.metadata(Path::new("/data/.kafka_cleanshutdown")).is_ok()
+}
