@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::batch_header::{
-    ATTRIBUTES_OFFSET, BATCH_HEADER_SIZE, CONTROL_BIT, CRC_OFFSET, LOG_OVERHEAD, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT,
+    ATTRIBUTES_OFFSET, BATCH_HEADER_SIZE, CONTROL_BIT, CRC_OFFSET, DELETE_HORIZON_BIT, LOG_OVERHEAD,
+    TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT,
 };
 use super::compression::compress;
 use super::record_iterator::encoded_size;
@@ -35,6 +36,8 @@ pub struct BatchProperties {
     pub is_transactional: bool,
     /// Whether the records are control records.
     pub is_control: bool,
+    /// The time after which tombstones and markers in the batch may be dropped; it takes the place of the base timestamp (KIP-534).
+    pub delete_horizon_ms: Option<i64>,
 }
 
 impl Default for BatchProperties {
@@ -50,6 +53,7 @@ impl Default for BatchProperties {
             base_sequence: -1,
             is_transactional: false,
             is_control: false,
+            delete_horizon_ms: None,
         }
     }
 }
@@ -111,7 +115,7 @@ impl BatchBuilder {
                 ))
             })?;
         if self.record_count == 0 {
-            self.base_timestamp = timestamp;
+            self.base_timestamp = self.properties.delete_horizon_ms.unwrap_or(timestamp);
         }
         // Wraps for timestamps at opposite ends of the range, and wraps back when it is read.
         let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
@@ -156,6 +160,12 @@ impl BatchBuilder {
         self.last_offset
     }
 
+    /// Makes the batch end at a later offset than its last record: what compaction leaves keeps the last offset, and with it the
+    /// last sequence number, of the batch it was (`overrideLastOffset`). Nothing can be added any more.
+    pub fn override_last_offset(&mut self, last_offset: i64) {
+        self.last_offset = self.last_offset.max(last_offset);
+    }
+
     /// Encodes the batch. Without records there is no batch, and the result is empty. Should the codec fail, the records
     /// stay uncompressed, which says the same.
     pub fn build(self) -> Bytes {
@@ -180,6 +190,7 @@ impl BatchBuilder {
         }
         attributes |= if properties.is_transactional { TRANSACTIONAL_BIT } else { 0 };
         attributes |= if properties.is_control { CONTROL_BIT } else { 0 };
+        attributes |= if properties.delete_horizon_ms.is_some() { DELETE_HORIZON_BIT } else { 0 };
         let header = BatchHeader {
             base_offset: properties.base_offset,
             batch_length: (buffer.len() - LOG_OVERHEAD) as i32,
