@@ -116,6 +116,20 @@ broker_values! {
     group_max_size: i32 = "group.max.size";
     /// `group.min.session.timeout.ms`: the shortest session timeout, in milliseconds, that a member may ask for.
     group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms";
+    /// `log.cleaner.backoff.ms`: milliseconds that the cleaner waits when there is nothing to compact.
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms";
+    /// `log.cleaner.dedupe.buffer.size`: most bytes that the cleaner uses to remember keys.
+    log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size";
+    /// `log.cleaner.enable`: whether logs are compacted.
+    log_cleaner_enable: bool = "log.cleaner.enable";
+    /// `log.cleaner.io.buffer.load.factor`: how full the cleaner's memory of keys may become.
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor";
+    /// `log.cleaner.io.buffer.size`: bytes of the cleaner's buffers.
+    log_cleaner_io_buffer_size: i32 = "log.cleaner.io.buffer.size";
+    /// `log.cleaner.io.max.bytes.per.second`: bytes that the cleaner reads and writes in a second.
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second";
+    /// `log.cleaner.threads`: threads that compact logs.
+    log_cleaner_threads: i32 = "log.cleaner.threads";
     /// `log.flush.offset.checkpoint.interval.ms`: milliseconds between writings of the recovery points.
     log_flush_offset_checkpoint_interval_ms: i32 = "log.flush.offset.checkpoint.interval.ms";
     /// `log.flush.scheduler.interval.ms`: milliseconds between looks for logs that `flush.ms` wants on the disk.

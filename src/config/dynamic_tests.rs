@@ -86,13 +86,13 @@ fn broker_rows_say_what_can_change() {
 #[test]
 fn names_that_ottla_does_not_have_are_kept_and_hidden() {
     let config = broker(&[]);
-    let warnings = config.update_dynamic(map(&[("log.cleaner.threads", "2")]), map(&[("foo", "secret")]));
+    let warnings = config.update_dynamic(map(&[("num.network.threads", "2")]), map(&[("foo", "secret")]));
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     let rows = describe_broker(&config);
     let foo = row(&rows, "foo");
     assert_eq!((foo.value, foo.sensitive, foo.read_only, foo.source), (None, true, true, DynamicBroker));
     assert_eq!(foo.synonyms[0].value, None);
-    assert_eq!(row(&rows, "log.cleaner.threads").value.as_deref(), Some("2"));
+    assert_eq!(row(&rows, "num.network.threads").value.as_deref(), Some("2"));
 }
 
 #[test]

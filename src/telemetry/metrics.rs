@@ -140,6 +140,18 @@ metrics! {
     produces_waiting: Gauge, "Produce requests that wait for their acknowledgements.";
     fetches_waiting: Gauge, "Fetch requests that wait for records.";
     fetch_sessions: Gauge, "Incremental fetch sessions that are open.";
+    log_cleaner_max_dirty_percent: Gauge, "How dirty the dirtiest compacted log is (max-dirty-percent).";
+    log_cleaner_uncleanable_partitions: Gauge, "Partitions that could not be compacted and are left alone (uncleanable-partitions-count).";
+    log_cleaner_uncleanable_bytes: Gauge, "Bytes to compact in those partitions (uncleanable-bytes).";
+    log_cleaner_recopy_percent: Gauge, "The share of bytes that the last compactions wrote again (cleaner-recopy-percent).";
+    log_cleaner_max_clean_time_seconds: Gauge, "Duration of the longest of the threads' last compactions (max-clean-time-secs).";
+    log_cleaner_max_compaction_delay_seconds: Gauge, "How far max.compaction.lag.ms was exceeded (max-compaction-delay-secs).";
+    log_cleaner_max_buffer_utilization_percent: Gauge, "How full the memory of keys was (max-buffer-utilization-percent).";
+    log_cleaner_last_run_ms: Gauge, "When the cleaner last looked for work, in milliseconds since 1970 (now minus time-since-last-run-ms).";
+    log_cleaner_dead_threads: Gauge, "Cleaner threads that ended though they should not (DeadThreadCount).";
+    log_cleaner_cleanings_total: Counter, "Compactions of a partition that were finished.";
+    log_cleaner_bytes_read_total: Counter, "Bytes that the cleaner read, those for its memory of keys included.";
+    log_cleaner_bytes_written_total: Counter, "Bytes that the cleaner wrote into compacted segments.";
 }
 
 #[cfg(test)]

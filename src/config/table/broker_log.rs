@@ -8,12 +8,60 @@ use super::{CLEANUP_POLICIES, LONG_MAX, TIMESTAMP_TYPES, row};
 
 pub(super) const ROWS: &[ConfigDefinition] = &[
     row(
+        "log.cleaner.backoff.ms",
+        Long,
+        Some("15000"),
+        AtLeast(0),
+        ClusterWide,
+        "Milliseconds that the cleaner waits when there is nothing to compact.",
+    ),
+    row(
+        "log.cleaner.dedupe.buffer.size",
+        Long,
+        Some("134217728"),
+        Any,
+        ClusterWide,
+        "Most bytes that the cleaner uses to remember keys, 24 each, all threads together. It takes what it needs, while it compacts.",
+    ),
+    row(
         "log.cleaner.delete.retention.ms",
         Long,
         Some("86400000"),
         AtLeast(0),
         ClusterWide,
         "The default of the topics' `delete.retention.ms`.",
+    ),
+    row(
+        "log.cleaner.enable",
+        Boolean,
+        Some("true"),
+        Any,
+        ReadOnly,
+        "Whether topics with `cleanup.policy=compact` are compacted. Apache Kafka 4.3 deprecates it; leave it as it is.",
+    ),
+    row(
+        "log.cleaner.io.buffer.load.factor",
+        Double,
+        Some("0.9"),
+        Any,
+        ClusterWide,
+        "How full the cleaner's memory of keys may become.",
+    ),
+    row(
+        "log.cleaner.io.buffer.size",
+        Int,
+        Some("524288"),
+        AtLeast(0),
+        ClusterWide,
+        "Bytes of the buffers that the cleaner reads into and writes from, all threads together.",
+    ),
+    row(
+        "log.cleaner.io.max.bytes.per.second",
+        Double,
+        Some("1.7976931348623157E308"),
+        Any,
+        ClusterWide,
+        "Bytes that the cleaner reads and writes in a second, on average.",
     ),
     row(
         "log.cleaner.max.compaction.lag.ms",
@@ -39,6 +87,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         ClusterWide,
         "The default of the topics' `min.compaction.lag.ms`.",
     ),
+    row("log.cleaner.threads", Int, Some("1"), AtLeast(0), ClusterWide, "Threads that compact logs."),
     row(
         "log.cleanup.policy",
         List,

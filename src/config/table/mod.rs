@@ -79,10 +79,4 @@ const INT_MAX: Option<&str> = Some("2147483647");
 
 /// Configurations that are defaults of topic configurations without effect yet: a topic may be created with them, because
 /// clients do (Kafka Streams, Connect), and they are kept and shown.
-pub const WITHOUT_EFFECT: &[&str] = &[
-    "log.cleaner.delete.retention.ms",
-    "log.cleaner.max.compaction.lag.ms",
-    "log.cleaner.min.cleanable.ratio",
-    "log.cleaner.min.compaction.lag.ms",
-    "log.preallocate",
-];
+pub const WITHOUT_EFFECT: &[&str] = &["log.preallocate"];

@@ -25,7 +25,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         CLEANUP_POLICIES,
         &[same("log.cleanup.policy")],
         "What happens to old segments: `delete` drops them by time and size, `compact` keeps the latest value of each key \
-         (a topic with it demands keys; segments are not compacted yet), both do both, an empty list keeps everything.",
+         (a topic with it demands keys), both do both, an empty list keeps everything.",
     ),
     topic(
         "compression.gzip.level",
@@ -66,7 +66,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("86400000"),
         AtLeast(0),
         &[same("log.cleaner.delete.retention.ms")],
-        "How long, in milliseconds, a compacted topic keeps delete markers after they could be removed. Kept and shown; segments are not compacted yet.",
+        "How long, in milliseconds, a compacted topic keeps delete markers and transaction markers after the first compaction that finds nothing else for them.",
     ),
     topic(
         "file.delete.delay.ms",
@@ -138,7 +138,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         LONG_MAX,
         AtLeast(1),
         &[same("log.cleaner.max.compaction.lag.ms")],
-        "The longest time, in milliseconds, that a record of a compacted topic stays out of compaction. Kept and shown; segments are not compacted yet.",
+        "The longest time, in milliseconds, that a record of a compacted topic stays out of compaction.",
     ),
     topic(
         "max.message.bytes",
@@ -178,7 +178,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("0.5"),
         Fraction,
         &[same("log.cleaner.min.cleanable.ratio")],
-        "The share of a compacted log that must be dirty before it is compacted. Kept and shown; segments are not compacted yet.",
+        "The share of a compacted log that must be dirty before it is compacted.",
     ),
     topic(
         "min.compaction.lag.ms",
@@ -186,7 +186,7 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
         Some("0"),
         AtLeast(0),
         &[same("log.cleaner.min.compaction.lag.ms")],
-        "The shortest time, in milliseconds, that a record of a compacted topic stays out of compaction. Kept and shown; segments are not compacted yet.",
+        "The shortest time, in milliseconds, that a record of a compacted topic stays out of compaction.",
     ),
     topic(
         "min.insync.replicas",
