@@ -70,8 +70,9 @@ impl Broker {
     /// As [`Broker::start`], in a given world.
     pub async fn start_in(env: Env, options: StartOptions) -> Result<Self, BrokerError> {
         let config = Arc::new(options.config);
+        let metrics = Arc::new(Metrics::default());
         let files = FileShares::new(open_files_limit(), config.log_dirs().len());
-        let log_options = configuration::log_manager_options(&config, options.cluster_id, files);
+        let log_options = configuration::log_manager_options(&config, options.cluster_id, files, &metrics);
         let logs = LogManager::open(env.clone(), log_options)?;
         let failure = watch_directories(&logs);
         let started = bind(&config).and_then(|listeners| {
@@ -104,7 +105,7 @@ impl Broker {
         listeners: Vec<BoundListener>,
         files: FileShares,
     ) -> Result<(i64, Arc<Metrics>, Arc<GroupCoordinator>, Server), BrokerError> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::clone(logs.metrics());
         let broker_epoch = register(env, config, logs, controller, &listeners)?;
         controller.subscribe(DynamicConfiguration::new(Arc::clone(config)));
         let replicas = ReplicaManager::new(config.node_id(), Arc::clone(logs), Arc::clone(config));

@@ -12,7 +12,8 @@ use crate::api::{AdvertisedListeners, Endpoint};
 use crate::config::{BrokerConfig, DeclaredTopic};
 use crate::metadata::{ConfigResourceType, MetadataDelta, MetadataImage, MetadataPublisher};
 use crate::server::{ListenerOptions, ServerOptions};
-use crate::storage::{FlushLimits, LogManagerOptions};
+use crate::storage::{CleanerConfig, FlushLimits, LogManagerOptions};
+use crate::telemetry::Metrics;
 use crate::wire::{FrameLimits, str_bytes};
 
 /// How the files that may be open are shared out: a crowd of connections must not keep a log from its segments, which
@@ -45,12 +46,16 @@ const MAX_FILES_OF_DIRECTORY: usize = 4096;
 
 /// Options of the logs.
 pub(super) fn log_manager_options(
-    config: &BrokerConfig,
+    config: &Arc<BrokerConfig>,
     cluster_id: Option<String>,
     files: FileShares,
+    metrics: &Arc<Metrics>,
 ) -> LogManagerOptions {
     let check = |milliseconds: i64| if milliseconds > 0 { milliseconds } else { i64::MAX };
+    let source = Arc::clone(config);
     LogManagerOptions {
+        cleaner: Arc::new(move || cleaner_config(&source)),
+        metrics: Arc::clone(metrics),
         cluster_id,
         max_open_files: files.logs_of_directory,
         recovery_threads: usize::try_from(config.num_recovery_threads_per_data_dir()).unwrap_or(1).max(1),
@@ -66,6 +71,20 @@ pub(super) fn log_manager_options(
         },
         ballast_bytes: u64::try_from(config.ottla_ballast_bytes()).unwrap_or(0),
         ..LogManagerOptions::new(config.log_dirs(), config.node_id())
+    }
+}
+
+/// Settings of the cleaner, as they are now.
+pub(super) fn cleaner_config(config: &BrokerConfig) -> CleanerConfig {
+    let size = |bytes: i64| usize::try_from(bytes).unwrap_or(0);
+    CleanerConfig {
+        enabled: config.log_cleaner_enable(),
+        threads: size(config.log_cleaner_threads().into()),
+        dedupe_buffer_bytes: size(config.log_cleaner_dedupe_buffer_size()),
+        io_buffer_bytes: size(config.log_cleaner_io_buffer_size().into()),
+        load_factor: config.log_cleaner_io_buffer_load_factor(),
+        max_bytes_per_second: config.log_cleaner_io_max_bytes_per_second(),
+        backoff_ms: config.log_cleaner_backoff_ms(),
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) struct WholeBatchScanner {
     end: u64,
     buffer: Vec<u8>,
     buffer_start: u64,
+    read_bytes: u64,
 }
 
 /// Bytes read at once by [`WholeBatchScanner`].
@@ -92,7 +93,12 @@ const WHOLE_READ_BYTES: u64 = 1 << 20;
 impl WholeBatchScanner {
     /// Scans `position..end` of a file; a batch must start at `position`.
     pub(super) fn new(file: Arc<dyn DiskFile>, position: u64, end: u64) -> Self {
-        Self { file, position, end, buffer: Vec::new(), buffer_start: position }
+        Self::with_buffer(file, position, end, WHOLE_READ_BYTES)
+    }
+
+    /// As [`WholeBatchScanner::new`], reading so many bytes at once; a larger batch makes the buffer larger as long as it is there.
+    pub(super) fn with_buffer(file: Arc<dyn DiskFile>, position: u64, end: u64, read_bytes: u64) -> Self {
+        Self { file, position, end, buffer: Vec::new(), buffer_start: position, read_bytes }
     }
 
     /// The next batch: its position, header and bytes. `Ok(Err(reason))`: no valid batch stands here.
@@ -134,8 +140,9 @@ impl WholeBatchScanner {
         if self.position + wanted <= buffered_end {
             return Ok(());
         }
-        let length = wanted.max(WHOLE_READ_BYTES.min(self.end - self.position));
+        let length = wanted.max(self.read_bytes.min(self.end - self.position));
         self.buffer.resize(length as usize, 0);
+        self.buffer.shrink_to(self.read_bytes as usize);
         self.buffer_start = self.position;
         if let Err(error) = self.file.read_exact_at(&mut self.buffer, self.position) {
             self.buffer.clear();

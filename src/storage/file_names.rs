@@ -15,6 +15,10 @@ pub(super) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(super) const DELETED_SUFFIX: &str = ".deleted";
 /// A cleaner's unfinished output; removed at start.
 pub(super) const CLEANED_SUFFIX: &str = ".cleaned";
+/// A cleaner's finished output, being put in place; completed at start.
+pub(super) const SWAP_SUFFIX: &str = ".swap";
+/// The offset where a segment that is being put in place ends; Kafka ignores it.
+pub(super) const SWAP_EXTENT_SUFFIX: &str = ".extent.swap";
 pub(super) const DELETE_DIR_SUFFIX: &str = "-delete";
 pub(super) const STRAY_DIR_SUFFIX: &str = "-stray";
 pub(super) const FUTURE_DIR_SUFFIX: &str = "-future";

@@ -17,10 +17,11 @@
 //! - Opening a log that was stopped cleanly lists its directory and looks at the active segment. What else there is to know of a
 //!   sealed segment (size, largest timestamp, whether its indexes can be used) is learnt when it is first needed.
 //!
-//! Places that wait for their issues: the cleaner (`storage/cleaner/`), moving replicas between log directories (`-future`).
+//! Places that wait for their issues: moving replicas between log directories (`-future`).
 
 mod batch_scan;
 mod checkpoint;
+mod cleaner;
 mod directory;
 mod dirty_logs;
 mod disk_full;
@@ -43,6 +44,7 @@ mod transaction_index;
 mod verification;
 
 pub use checkpoint::EpochEntry;
+pub use cleaner::{CleanerConfig, CleanerConfigSource};
 pub use directory::{FailureListener, LogDirectory};
 pub use dirty_logs::FlushLimits;
 pub use error::{StorageError, StorageResult};

@@ -47,7 +47,7 @@ impl World {
         Self::on(clock, disk, LogConfig { segment_bytes: 2048, index_interval_bytes: 256, ..LogConfig::default() })
     }
 
-    fn on(clock: ManualClock, disk: MemoryDisk, config: LogConfig) -> Self {
+    pub(in crate::storage) fn on(clock: ManualClock, disk: MemoryDisk, config: LogConfig) -> Self {
         let spawn = InlineSpawn::default();
         let env = Env {
             clock: Arc::new(clock.clone()),

@@ -19,6 +19,7 @@ mod producer_tests;
 mod read;
 #[cfg(test)]
 mod recovery_tests;
+mod replace;
 mod retention;
 #[cfg(test)]
 mod retention_tests;
@@ -54,6 +55,7 @@ pub(super) use close::CheckpointedOffsets;
 pub use flush::FlushTicket;
 pub(super) use flush::{flush_all, flush_dirty};
 pub use read::{AbortedTransaction, FetchDataInfo, FetchIsolation, FileSlice, TimestampAndOffset};
+pub(super) use replace::{CleanerSnapshot, LastRecord, Replacement, rename_segment, swap_file};
 pub(super) use retention::{remove_directory_later, run_later};
 #[allow(unused_imports, reason = "the cleaner and the scrub take it from here")]
 pub(super) use segments::SegmentView;

@@ -30,6 +30,8 @@ pub(in crate::storage) struct LogState {
     pub(in crate::storage) active: ActiveSegment,
     /// How often segments got other contents under their old names: whoever looked at one without the lock compares it.
     pub(in crate::storage) replacements: u64,
+    /// The lowest offset that the log was truncated to since the cleaner asked last.
+    pub(in crate::storage) truncated_to: Option<i64>,
     pub(in crate::storage) log_start_offset: i64,
     pub(in crate::storage) log_end_offset: i64,
     pub(in crate::storage) high_watermark: OffsetPosition,
@@ -87,6 +89,12 @@ impl LogState {
 
     pub(in crate::storage) fn end_position(&self) -> OffsetPosition {
         OffsetPosition { offset: self.log_end_offset, position: Some((self.active.base_offset(), self.active.size)) }
+    }
+
+    /// The log was cut at an offset: segments have other contents, and what the cleaner knows of the rest is void.
+    pub(in crate::storage) fn note_truncation(&mut self, offset: i64) {
+        self.replacements += 1;
+        self.truncated_to = Some(self.truncated_to.map_or(offset, |before| before.min(offset)));
     }
 
     /// Moves the high watermark to an offset within the log.

@@ -50,6 +50,26 @@ impl Log {
         Ok(Some(found.into_iter().map(transaction).collect()))
     }
 
+    /// Every aborted transaction that the log knows of, in the order of their markers. Reads without the lock.
+    pub(in crate::storage) fn all_aborted_transactions(&self) -> StorageResult<Vec<AbortedEntry>> {
+        let mut indexes = Vec::new();
+        {
+            let mut state = self.lock();
+            self.check_usable(&state)?;
+            for index in 0..=state.sealed.len() {
+                if let Some(file) = self.transaction_index(&mut state, index)? {
+                    indexes.push((files_of(&state, index), file));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for (files, file) in indexes {
+            let collected = collect(&file, 0, i64::MAX, &mut found);
+            collected.map_err(|error| files.read_error(SegmentFileKind::TransactionIndex, &error))?;
+        }
+        Ok(found)
+    }
+
     /// The transaction index of a segment, by its number, if it has one. One that cannot be right is built again; that is rare, and done
     /// under the lock.
     fn transaction_index(&self, state: &mut LogState, index: usize) -> StorageResult<Option<Arc<dyn DiskFile>>> {

@@ -30,6 +30,7 @@ impl LogManager {
             self.flush_in_rounds(index);
         }
         self.keep_ballasts(initial);
+        self.start_cleaner();
     }
 
     /// Flushes the dirty logs of a directory, `ottla.flush.max.unflushed.ms` after the first became so. Sleeps while there are none.
@@ -98,6 +99,10 @@ impl LogManager {
     pub fn delete_expired(self: &Arc<Self>) {
         let now_ms = self.env.clock.wall_millis();
         for log in self.logs() {
+            if self.cleaner.is_started() && log.config().compact {
+                // The cleaner's threads do it, so that it does not meet a cleaning.
+                continue;
+            }
             if let Err(error) = log.delete_old_segments(now_ms) {
                 tracing::warn!("retention of {}: {error}", log.topic_partition());
             }

@@ -13,6 +13,7 @@ use super::checkpoints::DirectoryCheckpoints;
 use super::offline::OfflineLog;
 use super::{LogManager, LogManagerOptions, ManagedDirectory, parallel};
 use crate::env::{Env, FileKind};
+use crate::storage::cleaner::LogCleaner;
 use crate::storage::directory::LogDirectory;
 use crate::storage::file_names::{LogDirectoryEntry, classify_directory};
 use crate::storage::log::{Log, LogOptions, remove_directory_later};
@@ -98,6 +99,8 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
         first.directory.check_online()?;
     }
     let Found { logs, offline } = std::mem::take(&mut *loaded.lock());
+    let cleaner = LogCleaner::new(env.clone(), options.cleaner.clone(), options.metrics.clone());
+    directories.iter().for_each(|managed| cleaner.load_checkpoint(&managed.directory));
     Ok(LogManager {
         env,
         options,
@@ -109,6 +112,8 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
         incomplete,
         creating: Mutex::new(()),
         stopping: AtomicBool::new(false),
+        cleaner,
+        cleaner_threads: Mutex::default(),
     })
 }
 

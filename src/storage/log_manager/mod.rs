@@ -2,6 +2,7 @@
 
 mod background;
 mod checkpoints;
+mod cleaning;
 #[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod offline;
 mod parallel;
 
 pub(in crate::storage) use checkpoints::{HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
+use super::cleaner::{CleanerConfig, CleanerConfigSource, LogCleaner};
 use super::directory::LogDirectory;
 use super::file_names::{DELETE_DIR_SUFFIX, STRAY_DIR_SUFFIX, renamed_directory};
 use super::log::{Log, LogOptions, flush_all, remove_directory_later};
@@ -28,6 +30,7 @@ use super::property_files::{CLEAN_SHUTDOWN_FILE, encode_clean_shutdown};
 use super::{FlushLimits, StorageError, StorageResult};
 use crate::config::LogConfig;
 use crate::env::Env;
+use crate::telemetry::Metrics;
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
 use checkpoints::DirectoryCheckpoints;
 use offline::OfflineLog;
@@ -71,6 +74,10 @@ pub struct LogManagerOptions {
     pub flush_limits: FlushLimits,
     /// `ottla.ballast.bytes`.
     pub ballast_bytes: u64,
+    /// The settings of the cleaner, asked whenever they are needed.
+    pub cleaner: CleanerConfigSource,
+    /// Where the cleaner counts.
+    pub metrics: Arc<Metrics>,
 }
 
 impl LogManagerOptions {
@@ -92,6 +99,8 @@ impl LogManagerOptions {
             producer_id_expiration_check_interval_ms: 600_000,
             flush_limits: FlushLimits::default(),
             ballast_bytes: 16 << 20,
+            cleaner: Arc::new(CleanerConfig::default),
+            metrics: Arc::default(),
         }
     }
 }
@@ -135,6 +144,9 @@ pub struct LogManager {
     /// Held while a log is created, so that one name is created once.
     creating: Mutex<()>,
     stopping: AtomicBool,
+    pub(super) cleaner: LogCleaner,
+    /// Numbers of the cleaner's threads.
+    cleaner_threads: Mutex<HashSet<usize>>,
 }
 
 impl LogManager {
@@ -151,6 +163,11 @@ impl LogManager {
             }));
         }
         Ok(manager)
+    }
+
+    /// Where the cleaner counts, and whoever else has no other.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.options.metrics
     }
 
     /// The cluster's id.
@@ -274,6 +291,7 @@ impl LogManager {
         log.mark_closed();
         let directory = log.log_directory().clone();
         directory.check_online()?;
+        self.cleaner.forget(&log)?;
         let from = log.path();
         let to = directory.path().join(renamed_directory(topic_partition, self.env.random.uuid(), suffix));
         self.env.disk.rename(&from, &to).map_err(|error| directory.fail("renaming", &from, &error))?;
@@ -314,6 +332,7 @@ impl LogManager {
 
     fn stop(&self, broker_epoch: i64, may_mark: impl Fn(&ManagedDirectory) -> bool) -> StorageResult<()> {
         self.stopping.store(true, Ordering::Release);
+        self.cleaner.await_idle();
         let mut failed = self.close_logs();
         for managed in &self.directories {
             let directory = &managed.directory;

@@ -2,6 +2,7 @@
 
 mod caches;
 mod segments;
+mod swap;
 mod transactions;
 mod truncation;
 
@@ -156,6 +157,7 @@ impl Loader<'_> {
             sealed,
             active,
             replacements: 0,
+            truncated_to: None,
             log_start_offset,
             log_end_offset,
             high_watermark: OffsetPosition { offset: log_start_offset, position: None },
@@ -203,7 +205,11 @@ impl Loader<'_> {
     fn list(&mut self) -> StorageResult<Listing> {
         let disk = &self.directory.env.disk;
         let mut listing = Listing::default();
-        let entries = disk.read_dir(&self.at).map_err(|error| StorageError::io("listing", &self.at, &error))?;
+        let read = || disk.read_dir(&self.at).map_err(|error| StorageError::io("listing", &self.at, &error));
+        let mut entries = read()?;
+        if swap::complete(self.directory, &self.at, &entries)? {
+            entries = read()?;
+        }
         let mut leftovers = Vec::new();
         for entry in entries {
             let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();

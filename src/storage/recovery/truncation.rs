@@ -31,7 +31,7 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
     cut.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
     loader.sync_names()?;
     state.sealed.truncate(kept);
-    state.replacements += 1;
+    state.note_truncation(offset);
     (state.active, _, _) = loader.recover_segment(files, None)?;
     state.log_end_offset = offset;
     state.recovery_point = state.recovery_point.min(offset);
@@ -51,7 +51,7 @@ pub(in crate::storage) fn restart(log: &Log, state: &mut LogState, offset: i64) 
     let options = options_of(log, state);
     let mut loader = Loader::new(&options, log.path.clone());
     state.active.files.close();
-    state.replacements += 1;
+    state.note_truncation(offset);
     state.log_start_offset = offset;
     loader.restart_at_log_start(state)?;
     for snapshot in loader.list()?.snapshots {
