@@ -157,7 +157,8 @@ impl Drop for Own {
     }
 }
 
-fn binary() -> PathBuf {
+/// The `ottla` to test: `OTTLA_BIN`, or the release build of this workspace.
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("OTTLA_BIN") {
         return path.into();
     }
@@ -167,7 +168,7 @@ fn binary() -> PathBuf {
 }
 
 /// Waits until the broker answers an ApiVersions request; `check` may give up earlier.
-fn wait_until_ready(address: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
+pub fn wait_until_ready(address: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
     let started = Instant::now();
     loop {
         check()?;

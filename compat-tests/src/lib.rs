@@ -11,6 +11,7 @@
 )]
 
 mod broker;
+pub mod campaign;
 mod clients;
 mod members;
 
