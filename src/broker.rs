@@ -28,8 +28,7 @@ use crate::coordinator::transaction::ControllerProducerIds;
 use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
 use crate::env::{Env, open_files_limit};
 use crate::metadata::{
-    BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, StorageMetadataLog,
-    supported_features,
+    BrokerRegistrationData, Controller, Endpoint, MetadataError, StorageMetadataLog, supported_features,
 };
 use crate::replica::ReplicaManager;
 use crate::server::{BoundListener, RegistryDispatch, Server};
@@ -72,7 +71,8 @@ impl Broker {
         let config = Arc::new(options.config);
         let metrics = Arc::new(Metrics::default());
         let files = FileShares::new(open_files_limit(), config.log_dirs().len());
-        let log_options = configuration::log_manager_options(&config, options.cluster_id, files, &metrics);
+        let mut log_options = configuration::log_manager_options(&config, options.cluster_id, files, &metrics);
+        log_options.inspection = Some(configuration::inspection(&env, &config));
         let logs = LogManager::open(env.clone(), log_options)?;
         let failure = watch_directories(&logs);
         let started = bind(&config).and_then(|listeners| {
@@ -115,6 +115,7 @@ impl Broker {
         controller.subscribe(replicas.clone());
         create_topics(controller, topics)?;
         logs.start();
+        controller.start_snapshots();
         let producer_ids = Arc::new(ControllerProducerIds::new(Arc::clone(controller), config.node_id()));
         let services = Arc::new(Services {
             env: env.clone(),
@@ -245,11 +246,8 @@ fn register(
 /// Reads the metadata.
 fn open_controller(env: &Env, config: &Arc<BrokerConfig>, logs: &LogManager) -> Result<Arc<Controller>, BrokerError> {
     let log = logs.metadata_log_options(Arc::new(StorageMetadataLog::config())).ok_or(MetadataError::Offline)?;
-    let options = ControllerOptions {
-        node_id: config.node_id(),
-        directory: log.directory.path().join(format!("{CLUSTER_METADATA_TOPIC_NAME}-0")),
-        snapshot_bytes: u64::try_from(config.metadata_log_max_record_bytes_between_snapshots()).unwrap_or(u64::MAX),
-    };
+    let directory = log.directory.path().join(format!("{CLUSTER_METADATA_TOPIC_NAME}-0"));
+    let options = configuration::controller_options(config, directory);
     let log = Box::new(StorageMetadataLog::open(log, Arc::clone(&env.clock))?);
     Ok(Controller::open(env.clone(), options, log, Arc::clone(config))?)
 }

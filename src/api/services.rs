@@ -107,7 +107,11 @@ impl Services {
                 .into_iter()
                 .map(|feature| range(&feature.name, feature.min, feature.max))
                 .collect(),
-            finalized: image.features.finalized().iter().map(|(name, level)| range(name, *level, *level)).collect(),
+            // Levels that Apache Kafka finalized and that mean nothing here are no client's business.
+            finalized: (image.features.finalized().iter())
+                .filter(|(name, _)| metadata::supported_features().iter().any(|supported| supported.name == **name))
+                .map(|(name, level)| range(name, *level, *level))
+                .collect(),
             // Kafka's choice too (`FinalizedFeatures`): it rises with every change.
             finalized_epoch: image.provenance.last_contained_offset,
         }

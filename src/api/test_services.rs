@@ -20,7 +20,7 @@ use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadata
 use crate::env::{BoxFuture, Env, ManualClock};
 use crate::metadata::{
     BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, MetadataLog,
-    supported_features,
+    MetadataLogReader, supported_features,
 };
 use crate::record::{BatchBuilder, BatchHeader, BatchProperties};
 use crate::replica::ReplicaManager;
@@ -37,13 +37,24 @@ struct MemoryMetadataLog {
     batches: Vec<(BatchHeader, Bytes)>,
 }
 
-impl MetadataLog for MemoryMetadataLog {
+impl MetadataLogReader for MemoryMetadataLog {
     fn start_offset(&self) -> i64 {
         0
     }
 
     fn end_offset(&self) -> i64 {
         self.batches.last().map_or(0, |(header, _)| header.last_offset() + 1)
+    }
+
+    fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
+        let batches = self.batches.iter().filter(|(header, _)| header.last_offset() >= offset);
+        batches.into_iter().try_for_each(|(header, batch)| visit(header, batch))
+    }
+}
+
+impl MetadataLog for MemoryMetadataLog {
+    fn size_in_bytes(&self) -> u64 {
+        0
     }
 
     fn append(&mut self, batch: Bytes, _: i32) -> Result<(), MetadataError> {
@@ -54,11 +65,6 @@ impl MetadataLog for MemoryMetadataLog {
 
     fn flush(&mut self) -> Result<(), MetadataError> {
         Ok(())
-    }
-
-    fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
-        let batches = self.batches.iter().filter(|(header, _)| header.last_offset() >= offset);
-        batches.into_iter().try_for_each(|(header, batch)| visit(header, batch))
     }
 
     fn trim_before(&mut self, _: i64) -> Result<(), MetadataError> {
@@ -85,8 +91,8 @@ impl TestBroker {
         let config = Arc::new(BrokerConfig::new(BTreeMap::new()).expect("defaults"));
         let logs = LogManager::open(env.clone(), LogManagerOptions::new(vec![DIRECTORY.into()], NODE_ID))
             .expect("a log directory");
-        let options =
-            ControllerOptions { node_id: NODE_ID, directory: "/data/metadata".into(), snapshot_bytes: u64::MAX };
+        env.disk.create_dir_all("/data/metadata".as_ref()).expect("a directory");
+        let options = ControllerOptions::new(NODE_ID, "/data/metadata".into());
         let log = Box::<MemoryMetadataLog>::default();
         let controller = Controller::open(env.clone(), options, log, config.clone()).expect("a controller");
         let registration = BrokerRegistrationData {

@@ -1,6 +1,7 @@
 //! From the configuration to the options of each room, and from the metadata back into the configuration.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use super::error::BrokerError;
 use crate::api::{AdvertisedListeners, Endpoint};
 use crate::config::{BrokerConfig, DeclaredTopic};
-use crate::metadata::{ConfigResourceType, MetadataDelta, MetadataImage, MetadataPublisher};
+use crate::env::Env;
+use crate::metadata::{
+    self, ConfigResourceType, ControllerOptions, MetadataDelta, MetadataImage, MetadataPublisher, SnapshotOptions,
+    SnapshotRetention,
+};
 use crate::server::{ListenerOptions, ServerOptions};
-use crate::storage::{CleanerConfig, FlushLimits, LogManagerOptions};
+use crate::storage::{CleanerConfig, FlushLimits, Inspection, LogManagerOptions};
 use crate::telemetry::Metrics;
 use crate::wire::{FrameLimits, str_bytes};
 
@@ -86,6 +91,31 @@ pub(super) fn cleaner_config(config: &BrokerConfig) -> CleanerConfig {
         max_bytes_per_second: config.log_cleaner_io_max_bytes_per_second(),
         backoff_ms: config.log_cleaner_backoff_ms(),
     }
+}
+
+/// What is looked at before a data directory is opened.
+pub(super) fn inspection(env: &Env, config: &BrokerConfig) -> Inspection {
+    let (disk, node_id) = (Arc::clone(&env.disk), config.node_id());
+    let first = config.log_dirs().into_iter().next().unwrap_or_default();
+    Arc::new(move |directories| {
+        if metadata::inspect(&*disk, &first, directories, node_id)?.was_kafkas {
+            tracing::info!("Apache Kafka was the last to run in {}", first.display());
+        }
+        Ok(())
+    })
+}
+
+/// Options of the controller.
+pub(super) fn controller_options(config: &BrokerConfig, directory: PathBuf) -> ControllerOptions {
+    let snapshots = SnapshotOptions {
+        bytes: u64::try_from(config.metadata_log_max_record_bytes_between_snapshots()).unwrap_or(u64::MAX),
+        interval_millis: config.metadata_log_max_snapshot_interval_ms(),
+        retention: SnapshotRetention {
+            bytes: config.metadata_max_retention_bytes(),
+            milliseconds: config.metadata_max_retention_ms(),
+        },
+    };
+    ControllerOptions { snapshots, ..ControllerOptions::new(config.node_id(), directory) }
 }
 
 /// `socket.listen.backlog.size`; the kernel caps it.

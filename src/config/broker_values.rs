@@ -146,6 +146,12 @@ broker_values! {
     max_request_partition_size_limit: i32 = "max.request.partition.size.limit";
     /// `metadata.log.max.record.bytes.between.snapshots`: bytes of metadata records after which a snapshot is written.
     metadata_log_max_record_bytes_between_snapshots: i64 = "metadata.log.max.record.bytes.between.snapshots";
+    /// `metadata.log.max.snapshot.interval.ms`: milliseconds after which a change of the metadata is in a snapshot; 0 never.
+    metadata_log_max_snapshot_interval_ms: i64 = "metadata.log.max.snapshot.interval.ms";
+    /// `metadata.max.retention.bytes`: bytes of metadata log and snapshots above which the oldest snapshots go.
+    metadata_max_retention_bytes: i64 = "metadata.max.retention.bytes";
+    /// `metadata.max.retention.ms`: milliseconds that a snapshot of the metadata stays.
+    metadata_max_retention_ms: i64 = "metadata.max.retention.ms";
     /// `node.id`: the number of this broker.
     node_id: i32 = "node.id";
     /// `num.partitions`: partitions of a topic that is created without a number.

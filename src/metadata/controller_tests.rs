@@ -35,7 +35,7 @@ pub(super) struct SharedLog {
     pub(super) fails: Arc<Mutex<bool>>,
 }
 
-impl MetadataLog for SharedLog {
+impl MetadataLogReader for SharedLog {
     fn start_offset(&self) -> i64 {
         self.batches.lock().first().map_or(0, |batch| BatchHeader::parse(batch).expect("a batch").base_offset)
     }
@@ -44,6 +44,18 @@ impl MetadataLog for SharedLog {
         self.batches.lock().last().map_or(0, |batch| BatchHeader::parse(batch).expect("a batch").next_offset())
     }
 
+    fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
+        for batch in self.batches.lock().iter() {
+            let header = BatchHeader::parse(batch).expect("a batch");
+            if header.last_offset() >= offset {
+                visit(&header, batch)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MetadataLog for SharedLog {
     fn append(&mut self, batch: Bytes, leader_epoch: i32) -> Result<(), MetadataError> {
         if *self.fails.lock() {
             return Err(MetadataError::Log("the disk is full".into()));
@@ -59,14 +71,8 @@ impl MetadataLog for SharedLog {
         Ok(())
     }
 
-    fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
-        for batch in self.batches.lock().iter() {
-            let header = BatchHeader::parse(batch).expect("a batch");
-            if header.last_offset() >= offset {
-                visit(&header, batch)?;
-            }
-        }
-        Ok(())
+    fn size_in_bytes(&self) -> u64 {
+        self.batches.lock().iter().map(|batch| batch.len() as u64).sum()
     }
 
     fn trim_before(&mut self, offset: i64) -> Result<(), MetadataError> {
@@ -79,26 +85,53 @@ impl MetadataLog for SharedLog {
     }
 }
 
+/// What a broker of ours says of itself, as a new process each time.
+pub(super) fn registration(env: &Env, broker_id: i32) -> BrokerRegistrationData {
+    BrokerRegistrationData {
+        broker_id,
+        incarnation_id: env.random.uuid(),
+        endpoints: vec![Endpoint {
+            listener: "PLAINTEXT".into(),
+            host: "localhost".into(),
+            port: 9092,
+            security_protocol: 0,
+        }],
+        features: supported_features(),
+        rack: None,
+        directories: vec![Uuid::from_u128(1000 + broker_id as u128)],
+    }
+}
+
 /// A controller on a log and an env that outlive it.
 pub(super) struct Cluster {
     pub(super) env: Env,
     pub(super) log: SharedLog,
     pub(super) snapshot_bytes: u64,
+    pub(super) snapshot_interval_ms: i64,
+    pub(super) retention: SnapshotRetention,
+    pub(super) clock: ManualClock,
     pub(super) properties: BTreeMap<String, String>,
 }
 
 impl Cluster {
     pub(super) fn new() -> Self {
-        let env = Env::simulated(ManualClock::new(1_700_000_000_000), 7);
-        Self { env, log: SharedLog::default(), snapshot_bytes: u64::MAX, properties: BTreeMap::new() }
+        let clock = ManualClock::new(1_700_000_000_000);
+        Self {
+            env: Env::simulated(clock.clone(), 7),
+            log: SharedLog::default(),
+            snapshot_bytes: u64::MAX,
+            snapshot_interval_ms: 0,
+            retention: SnapshotRetention { bytes: 0, milliseconds: -1 },
+            clock,
+            properties: BTreeMap::new(),
+        }
     }
 
     pub(super) fn open(&self) -> Result<Arc<Controller>, MetadataError> {
-        let options = ControllerOptions {
-            node_id: 1,
-            directory: PathBuf::from("/data/__cluster_metadata-0"),
-            snapshot_bytes: self.snapshot_bytes,
-        };
+        let mut options = ControllerOptions::new(1, PathBuf::from("/data/__cluster_metadata-0"));
+        options.snapshots.bytes = self.snapshot_bytes;
+        options.snapshots.interval_millis = self.snapshot_interval_ms;
+        options.snapshots.retention = self.retention;
         self.env.disk.create_dir_all(&options.directory).expect("a directory");
         let config = Arc::new(BrokerConfig::new(self.properties.clone()).expect("a configuration"));
         Controller::open(self.env.clone(), options, Box::new(self.log.clone()), config)
@@ -113,19 +146,7 @@ impl Cluster {
     }
 
     pub(super) fn registration(&self, broker_id: i32) -> BrokerRegistrationData {
-        BrokerRegistrationData {
-            broker_id,
-            incarnation_id: self.env.random.uuid(),
-            endpoints: vec![Endpoint {
-                listener: "PLAINTEXT".into(),
-                host: "localhost".into(),
-                port: 9092,
-                security_protocol: 0,
-            }],
-            features: supported_features(),
-            rack: None,
-            directories: vec![Uuid::from_u128(1000 + broker_id as u128)],
-        }
+        registration(&self.env, broker_id)
     }
 
     /// All records of the log in order.
@@ -625,12 +646,12 @@ fn a_failed_append_ends_all_changes_and_shows_none() {
 fn records_that_cannot_be_kept_stop_the_start() {
     let cluster = Cluster::new();
     drop(cluster.start());
-    let record = crate::wire::records::metadata::ClearElrRecord::default().into();
+    let record = crate::wire::records::metadata::EndTransactionRecord::default().into();
     let end = cluster.log.end_offset();
     let batch = super::batches::encode_batch(&[record], end, 5, 0).expect("encodes");
     cluster.log.batches.lock().push(batch);
     let Err(MetadataError::Corrupt { position, reason, .. }) = cluster.open() else { panic!("refused") };
-    assert_eq!((position, reason.as_str()), (end as u64, "a ClearElrRecord is not supported by this release"));
+    assert_eq!((position, reason.as_str()), (end as u64, "a EndTransactionRecord where none can be"));
 }
 
 /// What publishers see: the partitions to lead, those to delete, the last offset.

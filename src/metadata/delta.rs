@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::image::{
-    BrokerRegistration, ConfigResource, ConfigurationsImage, FeaturesImage, MetadataImage, PartitionRegistration,
-    ProducerIdsImage, Provenance, TopicImage,
+    BrokerRegistration, CarriedImage, ConfigResource, ConfigurationsImage, FeaturesImage, MetadataImage,
+    PartitionRegistration, ProducerIdsImage, Provenance, TopicImage,
 };
 use crate::types::{TopicPartition, Uuid};
+use crate::wire::records::metadata::RegisterControllerRecord;
 
 /// Changes on top of an image; [`MetadataDelta::apply`] makes the next image.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct MetadataDelta {
     pub(super) configs: Option<ConfigurationsImage>,
     pub(super) changed_configs: BTreeSet<ConfigResource>,
     pub(super) producer_ids: Option<ProducerIdsImage>,
+    pub(super) controllers: BTreeMap<i32, Arc<RegisterControllerRecord>>,
+    pub(super) carried: Option<CarriedImage>,
 }
 
 /// The changes of one topic (`TopicDelta`).
@@ -86,6 +89,8 @@ impl MetadataDelta {
             configs: None,
             changed_configs: BTreeSet::new(),
             producer_ids: None,
+            controllers: BTreeMap::new(),
+            carried: None,
         }
     }
 
@@ -172,8 +177,11 @@ impl MetadataDelta {
         if let Some(features) = &self.features {
             next.features = Arc::new(features.clone());
         }
-        if !self.brokers.is_empty() {
+        if !self.brokers.is_empty() || !self.controllers.is_empty() {
             let cluster = Arc::make_mut(&mut next.cluster);
+            for controller in self.controllers.values() {
+                cluster.insert_controller(controller.clone());
+            }
             for (id, broker) in &self.brokers {
                 match broker {
                     Some(broker) => cluster.insert(broker.clone()),
@@ -195,6 +203,9 @@ impl MetadataDelta {
         }
         if let Some(producer_ids) = &self.producer_ids {
             next.producer_ids = Arc::new(producer_ids.clone());
+        }
+        if let Some(carried) = &self.carried {
+            next.carried = Arc::new(carried.clone());
         }
         next
     }

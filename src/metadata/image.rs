@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::types::{NO_TIMESTAMP, Uuid};
+use crate::wire::records::metadata::{MetadataRecord, RegisterControllerRecord};
 
 /// The leader of a partition that has none (`LeaderConstants.NO_LEADER`).
 pub const NO_LEADER: i32 = -1;
@@ -48,6 +49,8 @@ pub struct MetadataImage {
     pub configs: Arc<ConfigurationsImage>,
     /// The next producer ids.
     pub producer_ids: Arc<ProducerIdsImage>,
+    /// What this release keeps for another without acting on it.
+    pub carried: Arc<CarriedImage>,
 }
 
 /// Finalized feature levels (`FeaturesImage`).
@@ -132,10 +135,11 @@ impl BrokerRegistration {
     }
 }
 
-/// Registered brokers (`ClusterImage`).
+/// Registered brokers and controllers (`ClusterImage`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterImage {
     brokers: BTreeMap<i32, Arc<BrokerRegistration>>,
+    controllers: BTreeMap<i32, Arc<RegisterControllerRecord>>,
 }
 
 impl ClusterImage {
@@ -152,6 +156,15 @@ impl ClusterImage {
     /// The brokers that are not fenced, in order of id.
     pub fn unfenced_brokers(&self) -> impl Iterator<Item = &Arc<BrokerRegistration>> {
         self.brokers.values().filter(|broker| !broker.fenced)
+    }
+
+    /// The registrations of Apache Kafka's controllers, as they wrote them.
+    pub fn controllers(&self) -> &BTreeMap<i32, Arc<RegisterControllerRecord>> {
+        &self.controllers
+    }
+
+    pub(super) fn insert_controller(&mut self, controller: Arc<RegisterControllerRecord>) {
+        self.controllers.insert(controller.controller_id, controller);
     }
 
     pub(super) fn insert(&mut self, broker: Arc<BrokerRegistration>) {
@@ -412,5 +425,51 @@ pub struct ProducerIdsImage {
 impl Default for ProducerIdsImage {
     fn default() -> Self {
         Self { next_producer_id: 0, broker_id: -1, broker_epoch: -1 }
+    }
+}
+
+/// What a carried record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CarriedKind {
+    /// An ACL.
+    AccessControlEntry,
+    /// A SCRAM credential of a user.
+    ScramCredential,
+    /// A delegation token.
+    DelegationToken,
+    /// A quota of a user, a client id or an address.
+    ClientQuota,
+}
+
+impl CarriedKind {
+    /// The name for people, in the plural.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::AccessControlEntry => "ACLs",
+            Self::ScramCredential => "SCRAM credentials",
+            Self::DelegationToken => "delegation tokens",
+            Self::ClientQuota => "client quotas",
+        }
+    }
+}
+
+/// What Apache Kafka wrote and this release has no use for: the last record of each thing, which every snapshot holds
+/// again. A start refuses metadata that has any (see [`super::inspect`]); what was removed again leaves nothing here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CarriedImage {
+    records: BTreeMap<(CarriedKind, String), MetadataRecord>,
+}
+
+impl CarriedImage {
+    /// The last record of each thing, by its kind and name.
+    pub fn records(&self) -> &BTreeMap<(CarriedKind, String), MetadataRecord> {
+        &self.records
+    }
+
+    pub(super) fn set(&mut self, kind: CarriedKind, name: String, record: Option<MetadataRecord>) {
+        match record {
+            Some(record) => self.records.insert((kind, name), record),
+            None => self.records.remove(&(kind, name)),
+        };
     }
 }

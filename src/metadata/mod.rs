@@ -8,12 +8,17 @@
 
 mod api_error;
 mod batches;
+mod bootstrap;
 mod controller;
 mod delta;
 mod error;
 mod image;
+mod inspection;
+mod kraft;
+mod load;
 mod log;
 mod publisher;
+mod quorum_state;
 mod records;
 mod replay;
 mod snapshot;
@@ -24,18 +29,21 @@ mod verification;
 pub use api_error::ApiError;
 pub use controller::{
     BrokerRegistrationData, Controller, ControllerOptions, METADATA_VERSION, METADATA_VERSION_LEVEL,
-    METADATA_VERSION_MINIMUM, ProducerIdsBlock, check_own_node_id, create_partitions_failure, create_topics_failure,
-    delete_topics_failure, elect_leaders_failure, supported_features,
+    METADATA_VERSION_MINIMUM, ProducerIdsBlock, SnapshotOptions, check_own_node_id, create_partitions_failure,
+    create_topics_failure, delete_topics_failure, elect_leaders_failure, supported_features,
 };
 pub use delta::{LocalPartition, LocalReplicaChanges, MetadataDelta, TopicDelta};
 pub use error::MetadataError;
 pub use image::{
-    BrokerIds, BrokerRegistration, ClusterImage, ConfigResource, ConfigResourceType, ConfigurationsImage, Endpoint,
-    FeaturesImage, LeaderRecoveryState, MetadataImage, NO_LEADER, PRODUCER_ID_BLOCK_SIZE, PartitionRegistration,
-    ProducerIdsImage, Provenance, SupportedFeature, TopicImage, TopicsImage,
+    BrokerIds, BrokerRegistration, CarriedImage, CarriedKind, ClusterImage, ConfigResource, ConfigResourceType,
+    ConfigurationsImage, Endpoint, FeaturesImage, LeaderRecoveryState, MetadataImage, NO_LEADER,
+    PRODUCER_ID_BLOCK_SIZE, PartitionRegistration, ProducerIdsImage, Provenance, SupportedFeature, TopicImage,
+    TopicsImage,
 };
-pub use log::{BatchVisitor, MetadataLog};
+pub use inspection::{Inspected, inspect};
+pub use log::{BatchVisitor, MetadataLog, MetadataLogReader};
 pub use publisher::MetadataPublisher;
+pub use snapshot::SnapshotRetention;
 pub use storage_log::StorageMetadataLog;
 pub use topic_name::{MAX_TOPIC_NAME_LENGTH, validate_topic_name};
 pub use verification::{VerifiedMetadata, verify_metadata};

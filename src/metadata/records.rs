@@ -162,6 +162,8 @@ pub(super) fn of_image(image: &MetadataImage) -> Vec<MetadataRecord> {
     names.sort_by_key(version_first);
     records.extend(names.into_iter().map(|name| feature_level(name, image.features.level(name))));
     records.extend(image.cluster.brokers().values().map(|broker| registered_broker(broker)));
+    let controllers = image.cluster.controllers().values();
+    records.extend(controllers.map(|controller| MetadataRecord::from(controller.as_ref().clone())));
     for topic_image in image.topics.by_name().values() {
         records.push(topic(&topic_image.name, topic_image.id));
         let partitions = topic_image.partitions();
@@ -178,6 +180,7 @@ pub(super) fn of_image(image: &MetadataImage) -> Vec<MetadataRecord> {
             producer_ids.next_producer_id,
         ));
     }
+    records.extend(image.carried.records().values().cloned());
     records
 }
 

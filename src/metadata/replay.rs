@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::controller::PartitionChange;
 use super::delta::{MetadataDelta, TopicDelta};
 use super::image::{
-    BrokerIds, BrokerRegistration, ConfigResource, ConfigResourceType, Endpoint, LeaderRecoveryState, MetadataImage,
-    PartitionRegistration, ProducerIdsImage, SupportedFeature, TopicImage,
+    BrokerIds, BrokerRegistration, CarriedKind, ConfigResource, ConfigResourceType, Endpoint, LeaderRecoveryState,
+    MetadataImage, PartitionRegistration, ProducerIdsImage, SupportedFeature, TopicImage,
 };
 use super::records::MetadataRecord;
 use crate::types::Uuid;
 use crate::wire::records::metadata::{
-    BrokerRegistrationChangeRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
-    TopicRecord,
+    BrokerRegistrationChangeRecord, ConfigRecord, EntityData, PartitionChangeRecord, PartitionRecord,
+    RegisterBrokerRecord, TopicRecord,
 };
 
 impl MetadataDelta {
@@ -29,6 +29,8 @@ impl MetadataDelta {
         delta.changed_configs = image.configs.resources().keys().cloned().collect();
         delta.configs = Some(image.configs.as_ref().clone());
         delta.producer_ids = Some(image.producer_ids.as_ref().clone());
+        delta.controllers = image.cluster.controllers().clone();
+        delta.carried = Some(image.carried.as_ref().clone());
         delta
     }
 
@@ -65,10 +67,83 @@ impl MetadataDelta {
                     broker_epoch: record.broker_epoch,
                 });
             }
-            // They say nothing that the image keeps.
-            MetadataRecord::NoOp(_) | MetadataRecord::RegisterController(_) => {}
-            // Skipping one and then writing a snapshot would lose it.
-            other => return Err(format!("a {} is not supported by this release", other.name())),
+            MetadataRecord::RegisterController(record) => {
+                self.controllers.insert(record.controller_id, Arc::new(record.clone()));
+            }
+            MetadataRecord::ClearElr(record) => self.replay_clear_elr(&record.topic_name)?,
+            MetadataRecord::AccessControlEntry(_)
+            | MetadataRecord::RemoveAccessControlEntry(_)
+            | MetadataRecord::UserScramCredential(_)
+            | MetadataRecord::RemoveUserScramCredential(_)
+            | MetadataRecord::DelegationToken(_)
+            | MetadataRecord::RemoveDelegationToken(_)
+            | MetadataRecord::ClientQuota(_) => self.carry(record),
+            // They say nothing that the image keeps; Kafka 4 skips the migration's state too.
+            MetadataRecord::NoOp(_) | MetadataRecord::ZkMigrationState(_) => {}
+            // Whoever reads a log keeps the records of a transaction back until its end (`load.rs`).
+            MetadataRecord::BeginTransaction(_)
+            | MetadataRecord::EndTransaction(_)
+            | MetadataRecord::AbortTransaction(_) => {
+                return Err(format!("a {} where none can be", record.name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Skipping such a record and then writing a snapshot would lose it.
+    fn carry(&mut self, record: &MetadataRecord) {
+        let kept = Some(record.clone());
+        let (kind, name, value) = match record {
+            MetadataRecord::AccessControlEntry(acl) => (CarriedKind::AccessControlEntry, acl.id.to_string(), kept),
+            MetadataRecord::RemoveAccessControlEntry(acl) => {
+                (CarriedKind::AccessControlEntry, acl.id.to_string(), None)
+            }
+            MetadataRecord::UserScramCredential(user) => {
+                (CarriedKind::ScramCredential, format!("{} {}", user.name, user.mechanism), kept)
+            }
+            MetadataRecord::RemoveUserScramCredential(user) => {
+                (CarriedKind::ScramCredential, format!("{} {}", user.name, user.mechanism), None)
+            }
+            MetadataRecord::DelegationToken(token) => (CarriedKind::DelegationToken, token.token_id.clone(), kept),
+            MetadataRecord::RemoveDelegationToken(token) => {
+                (CarriedKind::DelegationToken, token.token_id.clone(), None)
+            }
+            MetadataRecord::ClientQuota(quota) => {
+                let part = |part: &EntityData| {
+                    format!("{}={}", part.entity_type, part.entity_name.as_deref().unwrap_or("<default>"))
+                };
+                let entity: Vec<String> = quota.entity.iter().map(part).collect();
+                let name = format!("{} of {}", quota.key, entity.join(", "));
+                (CarriedKind::ClientQuota, name, kept.filter(|_| !quota.remove))
+            }
+            _ => return,
+        };
+        let carried = self.carried.get_or_insert_with(|| self.image.carried.as_ref().clone());
+        carried.set(kind, name, value);
+    }
+
+    /// The eligible leader replicas of one topic, or of all when the name is empty, are forgotten; no epoch rises
+    /// (`TopicsDelta.replay(ClearElrRecord)`).
+    fn replay_clear_elr(&mut self, name: &str) -> Result<(), String> {
+        let of_image = self.image.topics.by_name().values().map(|topic| topic.id);
+        let ids: BTreeSet<Uuid> = of_image.chain(self.topics.keys().copied()).collect();
+        for id in ids {
+            if self.deleted_topics.contains_key(&id) {
+                continue;
+            }
+            let topic = self.topic(id)?;
+            if !name.is_empty() && &*topic.topic.name != name {
+                continue;
+            }
+            for (number, partition) in (0..).zip(topic.topic.partitions.iter_mut()) {
+                if !partition.elr.is_empty() || !partition.last_known_elr.is_empty() {
+                    let mut cleared = PartitionRegistration::clone(partition);
+                    cleared.elr.clear();
+                    cleared.last_known_elr.clear();
+                    *partition = Arc::new(cleared);
+                    topic.changed.insert(number);
+                }
+            }
         }
         Ok(())
     }

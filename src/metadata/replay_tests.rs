@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -164,6 +165,43 @@ fn two_snapshots_are_kept_and_the_log_before_them_goes() {
     let oldest: i64 = file_name[..20].parse().expect("an offset");
     assert!(cluster.log.start_offset() <= oldest && cluster.log.start_offset() > 0);
     assert_eq!(content(&cluster.open().expect("opens").image()), image);
+}
+
+#[test]
+fn a_change_is_in_a_snapshot_after_the_interval() {
+    let mut cluster = Cluster::new();
+    cluster.snapshot_interval_ms = 10_000;
+    let controller = cluster.start();
+    controller.create_topics(&create(vec![new_topic("a", 1, 1)])).expect("durable");
+    controller.snapshot_if_due();
+    assert_eq!(snapshots(&cluster).len(), 0);
+    cluster.clock.advance(Duration::from_secs(10));
+    controller.snapshot_if_due();
+    assert_eq!(snapshots(&cluster).len(), 1);
+    // Nothing new: nothing to write, however long it takes.
+    cluster.clock.advance(Duration::from_secs(100));
+    controller.snapshot_if_due();
+    assert_eq!(snapshots(&cluster).len(), 1);
+}
+
+#[test]
+fn old_snapshots_go_by_age_and_two_stay() {
+    let mut cluster = Cluster::new();
+    cluster.snapshot_bytes = 500;
+    cluster.retention = SnapshotRetention { bytes: -1, milliseconds: 60_000 };
+    let controller = cluster.start();
+    for topic in 0..20 {
+        controller.create_topics(&create(vec![new_topic(&format!("t{topic}"), 3, 1)])).expect("durable");
+    }
+    let before = snapshots(&cluster);
+    assert!(before.len() > 3, "{before:?}");
+    cluster.clock.advance(Duration::from_secs(61));
+    for topic in 0..60 {
+        controller.create_topics(&create(vec![new_topic(&format!("u{topic}"), 3, 1)])).expect("durable");
+    }
+    let after = snapshots(&cluster);
+    assert!(after.len() >= 2 && after.iter().filter(|path| before.contains(path)).count() <= 1, "{after:?}");
+    assert_eq!(content(&cluster.open().expect("opens").image()), content(&controller.image()));
 }
 
 fn damage(cluster: &Cluster, path: &Path, position: u64) {

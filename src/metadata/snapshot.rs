@@ -11,18 +11,22 @@ use super::batches::{decode_batch, encode_batch};
 use super::delta::MetadataDelta;
 use super::error::MetadataError;
 use super::image::{MetadataImage, Provenance};
-use super::records;
+use super::kraft::KRaftState;
+use super::records::{self, MetadataRecord};
 use crate::env::Disk;
 use crate::record::{
-    BatchHeader, BatchIterator, ControlRecordType, check_crc, control_record_type, records as records_of,
-    snapshot_footer_batch, snapshot_header_batch,
+    BatchIterator, ControlRecordType, check_crc, control_record_type, records as records_of, snapshot_footer_batch,
+    snapshot_header_batch,
 };
+use crate::types::NO_TIMESTAMP;
 
 /// The most bytes of a snapshot that is read: a million partitions are about 100 MiB.
 const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
 /// Records of one batch of a snapshot.
 const RECORDS_PER_BATCH: usize = 4096;
 const SUFFIX: &str = ".checkpoint";
+/// So many snapshots stay whatever retention says.
+const SNAPSHOTS_MIN: usize = 2;
 
 /// Names a snapshot (`OffsetAndEpoch`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,65 +69,84 @@ pub(super) fn write(
     disk: &dyn Disk,
     directory: &Path,
     image: &MetadataImage,
+    kraft: &KRaftState,
     now: i64,
 ) -> Result<(SnapshotId, u64), MetadataError> {
     let provenance = image.provenance;
     let id =
         SnapshotId { end_offset: provenance.last_contained_offset + 1, epoch: provenance.last_contained_epoch.max(0) };
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(&snapshot_header_batch(0, id.epoch, now, provenance.last_contained_timestamp));
-    let mut offset = 1;
-    for chunk in records::of_image(image).chunks(RECORDS_PER_BATCH) {
-        bytes.extend_from_slice(&encode_batch(chunk, offset, id.epoch, now)?);
-        offset += chunk.len() as i64;
-    }
-    bytes.extend_from_slice(&snapshot_footer_batch(offset, id.epoch, now));
+    let bytes = encode(&records::of_image(image), id.epoch, now, provenance.last_contained_timestamp, kraft)?;
     let path = directory.join(id.file_name());
     disk.write_atomically(&path, &bytes).map_err(|error| MetadataError::disk("write", &path, error))?;
     Ok((id, bytes.len() as u64))
 }
 
+/// The bytes of a snapshot of these records.
+pub(super) fn encode(
+    records: &[MetadataRecord],
+    epoch: i32,
+    now: i64,
+    last_contained_timestamp: i64,
+    kraft: &KRaftState,
+) -> Result<Vec<u8>, MetadataError> {
+    let quorum = kraft.snapshot_records();
+    let mut bytes = snapshot_header_batch(0, epoch, now, last_contained_timestamp, &quorum).to_vec();
+    let mut offset = 1 + quorum.len() as i64;
+    for chunk in records.chunks(RECORDS_PER_BATCH) {
+        bytes.extend_from_slice(&encode_batch(chunk, offset, epoch, now)?);
+        offset += chunk.len() as i64;
+    }
+    bytes.extend_from_slice(&snapshot_footer_batch(offset, epoch, now));
+    Ok(bytes)
+}
+
 /// Reads a snapshot; the error says why it is not valid.
-pub(super) fn read(disk: &dyn Disk, id: SnapshotId, path: &Path) -> Result<MetadataImage, MetadataError> {
+pub(super) fn read(disk: &dyn Disk, id: SnapshotId, path: &Path) -> Result<(MetadataImage, KRaftState), MetadataError> {
     let bytes = disk.read(path, MAX_SNAPSHOT_BYTES).map_err(|error| MetadataError::disk("read", path, error))?;
-    let mut position = 0_u64;
-    let corrupt = |position: u64, reason: String| MetadataError::Corrupt { path: path.to_owned(), position, reason };
     let mut delta = MetadataDelta::new(Arc::default());
-    let mut provenance = Provenance {
+    let (last_contained_timestamp, kraft) = visit(path, &bytes, &mut |record| delta.replay(&record))?;
+    let provenance = Provenance {
         last_contained_offset: id.end_offset - 1,
         last_contained_epoch: id.epoch,
-        last_contained_timestamp: -1,
+        last_contained_timestamp,
     };
-    let mut last_control = None;
-    for batch in BatchIterator::new(&bytes) {
+    Ok((delta.apply(provenance), kraft))
+}
+
+/// Shows every record of a snapshot's bytes; the error says where it is not valid. Gives the timestamp in its header and
+/// what its control records say.
+pub(super) fn visit(
+    path: &Path,
+    bytes: &[u8],
+    visitor: &mut dyn FnMut(MetadataRecord) -> Result<(), String>,
+) -> Result<(i64, KRaftState), MetadataError> {
+    let corrupt = |position: u64, reason: String| MetadataError::Corrupt { path: path.to_owned(), position, reason };
+    let (mut position, mut last_control) = (0_u64, None);
+    let (mut timestamp, mut kraft) = (NO_TIMESTAMP, KRaftState::default());
+    for batch in BatchIterator::new(bytes) {
         let (header, batch) = batch.map_err(|error| corrupt(position, error.to_string()))?;
         check_crc(batch).map_err(|error| corrupt(position, error.to_string()))?;
+        last_control = None;
         if header.is_control() {
             let control = control_of(batch).map_err(|reason| corrupt(position, reason))?;
-            if let Some((ControlRecordType::SnapshotHeader, timestamp)) = control {
-                provenance.last_contained_timestamp = timestamp;
+            if let Some((ControlRecordType::SnapshotHeader, contained)) = control {
+                timestamp = contained;
             }
             last_control = control.map(|(kind, _)| kind);
-        } else {
-            last_control = None;
+            kraft.observe(&header, batch).map_err(|reason| corrupt(position, reason))?;
         }
         if position == 0 && last_control != Some(ControlRecordType::SnapshotHeader) {
             return Err(corrupt(0, "the snapshot has no header".into()));
         }
-        replay(&mut delta, &header, batch).map_err(|reason| corrupt(position, reason))?;
+        for (_, record) in decode_batch(&header, batch).map_err(|reason| corrupt(position, reason))? {
+            visitor(record).map_err(|reason| corrupt(position, reason))?;
+        }
         position += batch.len() as u64;
     }
     if last_control != Some(ControlRecordType::SnapshotFooter) || position != bytes.len() as u64 {
         return Err(corrupt(position, "the snapshot has no footer".into()));
     }
-    Ok(delta.apply(provenance))
-}
-
-fn replay(delta: &mut MetadataDelta, header: &BatchHeader, batch: &[u8]) -> Result<(), String> {
-    for (_, record) in decode_batch(header, batch)? {
-        delta.replay(&record)?;
-    }
-    Ok(())
+    Ok((timestamp, kraft))
 }
 
 /// The type of a control batch's first record, and the timestamp that a snapshot's header carries.
@@ -136,12 +159,48 @@ fn control_of(batch: &[u8]) -> Result<Option<(ControlRecordType, i64)>, String> 
     Ok(kind.map(|kind| (kind, timestamp.map_or(-1, i64::from_be_bytes))))
 }
 
-/// Removes all snapshots but the newest two: should the newest turn out unreadable, the one before still is a start.
-/// Returns the end offset of the oldest that is kept; what the log holds before it is no longer needed.
-pub(super) fn remove_old(disk: &dyn Disk, directory: &Path) -> Result<i64, MetadataError> {
-    let snapshots = list(disk, directory)?;
-    for (_, path) in snapshots.iter().skip(2) {
-        disk.remove_file(path).map_err(|error| MetadataError::disk("remove", path, error))?;
+/// When old snapshots go; the comments name Kafka's configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotRetention {
+    /// Bytes of log and snapshots above which the oldest snapshot goes (`metadata.max.retention.bytes`); -1 without limit.
+    pub bytes: i64,
+    /// Age in milliseconds above which a snapshot goes (`metadata.max.retention.ms`); -1 without limit.
+    pub milliseconds: i64,
+}
+
+impl Default for SnapshotRetention {
+    fn default() -> Self {
+        Self { bytes: 100 * 1024 * 1024, milliseconds: 7 * 24 * 60 * 60 * 1000 }
     }
-    Ok(snapshots.get(1).map_or(0, |(id, _)| id.end_offset))
+}
+
+/// Removes the snapshots that retention no longer holds, oldest first, as `KafkaRaftLog.maybeClean` does, but never one
+/// of the newest two: should the newest turn out unreadable, the one before still is a start. Returns the end offset of
+/// the oldest that is kept; what the log holds before it is no longer needed.
+pub(super) fn remove_old(
+    disk: &dyn Disk,
+    directory: &Path,
+    retention: SnapshotRetention,
+    log_bytes: u64,
+    now: i64,
+) -> Result<i64, MetadataError> {
+    let mut snapshots = Vec::new();
+    for (id, path) in list(disk, directory)? {
+        let metadata = disk.metadata(&path).map_err(|error| MetadataError::disk("inspect", &path, error))?;
+        snapshots.push((id, path, metadata));
+    }
+    let mut total = log_bytes + snapshots.iter().map(|(_, _, metadata)| metadata.len).sum::<u64>();
+    while snapshots.len() > SNAPSHOTS_MIN {
+        let Some((_, path, metadata)) = snapshots.last() else { break };
+        let too_much = u64::try_from(retention.bytes).is_ok_and(|limit| total > limit);
+        let too_old =
+            retention.milliseconds >= 0 && now.saturating_sub(metadata.modified_millis) > retention.milliseconds;
+        if !too_much && !too_old {
+            break;
+        }
+        disk.remove_file(path).map_err(|error| MetadataError::disk("remove", path, error))?;
+        total -= metadata.len;
+        snapshots.pop();
+    }
+    Ok(if snapshots.len() < SNAPSHOTS_MIN { 0 } else { snapshots.last().map_or(0, |(id, _, _)| id.end_offset) })
 }

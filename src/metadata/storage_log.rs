@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::MetadataError;
-use super::log::{BatchVisitor, MetadataLog};
+use super::log::{BatchVisitor, MetadataLog, MetadataLogReader};
 use crate::config::LogConfig;
 use crate::env::Clock;
 use crate::record::{BatchIterator, check_crc};
@@ -45,25 +45,13 @@ fn failed(error: StorageError) -> MetadataError {
     }
 }
 
-impl MetadataLog for StorageMetadataLog {
+impl MetadataLogReader for StorageMetadataLog {
     fn start_offset(&self) -> i64 {
         self.log.log_start_offset()
     }
 
     fn end_offset(&self) -> i64 {
         self.log.log_end_offset()
-    }
-
-    fn append(&mut self, batch: Bytes, leader_epoch: i32) -> Result<(), MetadataError> {
-        let now = self.clock.wall_millis();
-        self.log.append_records(batch, leader_epoch, AppendOrigin::Coordinator, now).map_err(failed)?;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), MetadataError> {
-        self.log.flush().map_err(failed)?;
-        self.log.update_high_watermark(self.log.log_end_offset());
-        Ok(())
     }
 
     fn read_from(&self, offset: i64, visit: &mut BatchVisitor<'_>) -> Result<(), MetadataError> {
@@ -94,6 +82,24 @@ impl MetadataLog for StorageMetadataLog {
             }
         }
         Ok(())
+    }
+}
+
+impl MetadataLog for StorageMetadataLog {
+    fn append(&mut self, batch: Bytes, leader_epoch: i32) -> Result<(), MetadataError> {
+        let now = self.clock.wall_millis();
+        self.log.append_records(batch, leader_epoch, AppendOrigin::Coordinator, now).map_err(failed)?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), MetadataError> {
+        self.log.flush().map_err(failed)?;
+        self.log.update_high_watermark(self.log.log_end_offset());
+        Ok(())
+    }
+
+    fn size_in_bytes(&self) -> u64 {
+        self.log.size()
     }
 
     fn trim_before(&mut self, offset: i64) -> Result<(), MetadataError> {
@@ -130,8 +136,8 @@ mod tests {
         options.topic_id = Uuid::from_u128(1);
         options.clean_shutdown = clean;
         let log = StorageMetadataLog::open(options, env.clock.clone()).expect("opens");
-        let options =
-            ControllerOptions { node_id: 1, directory: directory.join("__cluster_metadata-0"), snapshot_bytes };
+        let mut options = ControllerOptions::new(1, directory.join("__cluster_metadata-0"));
+        options.snapshots.bytes = snapshot_bytes;
         let config = Arc::new(BrokerConfig::default());
         let controller = Controller::open(env.clone(), options, Box::new(log), config).expect("opens");
         let registration = BrokerRegistrationData {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::batches::decode_batch;
 use super::delta::MetadataDelta;
 use super::image::{MetadataImage, Provenance};
+use super::load::replay;
+use super::records::MetadataRecord;
 use super::snapshot;
 use crate::env::{Disk, OpenMode};
 use crate::record::{BATCH_HEADER_SIZE, BatchHeader, check_crc};
@@ -37,7 +39,7 @@ pub fn verify_metadata(disk: &dyn Disk, directory: &Path) -> VerifiedMetadata {
             for (id, path) in snapshots {
                 match snapshot::read(disk, id, &path) {
                     Err(error) => verified.problems.push((path, None, error.to_string())),
-                    Ok(image) => {
+                    Ok((image, _)) => {
                         verified.snapshots += 1;
                         start.get_or_insert((id.end_offset, image));
                     }
@@ -46,7 +48,8 @@ pub fn verify_metadata(disk: &dyn Disk, directory: &Path) -> VerifiedMetadata {
         }
     }
     let (end_offset, image) = start.unwrap_or_default();
-    let mut replay = Replay { delta: MetadataDelta::new(Arc::new(image)), next_offset: end_offset, records: 0 };
+    let mut replay =
+        Replay { delta: MetadataDelta::new(Arc::new(image)), transaction: None, next_offset: end_offset, records: 0 };
     for path in log_files(disk, directory) {
         if let Err((position, reason)) = replay.file(disk, &path) {
             verified.problems.push((path, Some(position), format!("{reason}; nothing behind it was replayed")));
@@ -70,6 +73,8 @@ fn log_files(disk: &dyn Disk, directory: &Path) -> Vec<PathBuf> {
 
 struct Replay {
     delta: MetadataDelta,
+    /// The records of a transaction that has not ended.
+    transaction: Option<Vec<MetadataRecord>>,
     next_offset: i64,
     records: u64,
 }
@@ -103,7 +108,8 @@ impl Replay {
         check_crc(batch).map_err(|error| error.to_string())?;
         for (offset, record) in decode_batch(header, batch)? {
             if offset >= self.next_offset {
-                self.delta.replay(&record).map_err(|reason| format!("offset {offset}: {reason}"))?;
+                replay(&mut self.delta, &mut self.transaction, record)
+                    .map_err(|reason| format!("offset {offset}: {reason}"))?;
                 self.records += 1;
             }
         }

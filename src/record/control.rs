@@ -118,19 +118,31 @@ pub fn leader_change_batch(
 }
 
 /// The batch that starts a metadata snapshot; `last_contained_log_timestamp` is that of the last record the snapshot stands for
-/// (`SnapshotHeaderRecord` version 0).
+/// (`SnapshotHeaderRecord` version 0). `more` follows in the same batch: the quorum's version and voters (KIP-853).
 pub fn snapshot_header_batch(
     base_offset: i64,
     leader_epoch: i32,
     timestamp: i64,
     last_contained_log_timestamp: i64,
+    more: &[(ControlRecordType, Bytes)],
 ) -> Bytes {
     let mut value = 0i16.to_be_bytes().to_vec();
     value.extend_from_slice(&last_contained_log_timestamp.to_be_bytes());
     value.push(0);
-    let properties =
-        BatchProperties { base_offset, partition_leader_epoch: leader_epoch, ..BatchProperties::default() };
-    control_batch(properties, timestamp, ControlRecordType::SnapshotHeader, &value)
+    let properties = BatchProperties {
+        base_offset,
+        partition_leader_epoch: leader_epoch,
+        is_control: true,
+        ..BatchProperties::default()
+    };
+    let mut builder = BatchBuilder::new(properties);
+    let header = (ControlRecordType::SnapshotHeader, Bytes::from(value));
+    for (kind, value) in std::iter::once(&header).chain(more) {
+        // A few small records: nothing that append refuses.
+        let appended = builder.append(timestamp, Some(&kind.key()), Some(value), &[]);
+        debug_assert!(appended.is_ok());
+    }
+    builder.build()
 }
 
 /// The batch that ends a metadata snapshot (`SnapshotFooterRecord` version 0).

@@ -68,7 +68,7 @@ fn control_batches_are_built_byte_for_byte() {
     assert_eq!(end_transaction_marker(true, now, 4000, 7, 12), golden("commit"));
     assert_eq!(end_transaction_marker(false, now, 4000, 7, 12), golden("abort"));
     assert_eq!(leader_change_batch(10, 2, now, 1, &[1], &[1]), golden("leader_change"));
-    assert_eq!(snapshot_header_batch(0, 2, now, 1_699_999_999_999), golden("snapshot_header"));
+    assert_eq!(snapshot_header_batch(0, 2, now, 1_699_999_999_999, &[]), golden("snapshot_header"));
     assert_eq!(snapshot_footer_batch(6, 2, now), golden("snapshot_footer"));
 }
 

@@ -31,6 +31,7 @@ mod leader_epoch_cache;
 mod log;
 mod log_manager;
 mod open_files;
+mod partition_scan;
 mod producer_snapshot;
 mod producer_state;
 mod property_files;
@@ -53,7 +54,10 @@ pub use log::{
     LogOptions, TimestampAndOffset,
 };
 
-pub use log_manager::{LogDirDescription, LogManager, LogManagerOptions};
+pub use log_manager::{
+    ClaimedDirectory, DirectoryRefusal, Inspection, LogDirDescription, LogManager, LogManagerOptions,
+};
+pub use partition_scan::{Damage, PartitionScan, ScanVisitor, partitions_of, scan_partition, was_closed_cleanly};
 pub use producer_snapshot::{
     MAX_SNAPSHOT_BYTES as MAX_PRODUCER_SNAPSHOT_BYTES, ProducerSnapshotEntry, read_entries as read_producer_snapshot,
 };

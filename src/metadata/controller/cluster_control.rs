@@ -4,7 +4,9 @@
 use kafka_protocol::error::ResponseError;
 
 use super::super::api_error::ApiError;
-use super::super::image::{BrokerRegistration, ClusterImage, Endpoint, SupportedFeature};
+use super::super::image::{
+    BrokerIds, BrokerRegistration, ClusterImage, Endpoint, PartitionRegistration, SupportedFeature,
+};
 use super::super::records;
 use super::control::{ControlContext, ControlResult};
 use super::partition_change::PartitionChange;
@@ -89,15 +91,39 @@ pub fn unfence_broker(
     let mut changes = vec![records::fence_broker(broker_id, broker_epoch, false)];
     for topic in image.topics.by_name().values() {
         for (partition, registration) in topic.partitions() {
-            let can_lead = registration.isr.contains(&broker_id)
-                && (!registration.has_leader() || registration.leader == broker_id);
-            if can_lead {
-                let change = PartitionChange { leader: Some(broker_id), ..PartitionChange::default() };
+            if let Some(change) = lead_again(registration, broker_id) {
                 changes.push(records::partition_change(topic.id, partition, &change));
             }
         }
     }
     ControlResult { response: Ok(()), records: changes }
+}
+
+/// The change that makes an unfenced broker lead a partition that nobody else leads: one in sync can, and one that Apache
+/// Kafka has put among the eligible leader replicas, where a controlled shutdown of the last replica puts it; when there
+/// are none of either, the last one that led (`PartitionChangeBuilder.canElectLastKnownLeader`).
+fn lead_again(registration: &PartitionRegistration, broker_id: i32) -> Option<PartitionChange> {
+    if registration.has_leader() && registration.leader != broker_id {
+        return None;
+    }
+    let (is_in_sync, is_eligible) = (registration.isr.contains(&broker_id), registration.elr.contains(&broker_id));
+    let was_last = registration.isr.is_empty()
+        && registration.elr.is_empty()
+        && registration.last_known_elr.as_slice() == [broker_id];
+    if !is_in_sync && !is_eligible && !was_last {
+        return None;
+    }
+    let mut change = PartitionChange { leader: Some(broker_id), ..PartitionChange::default() };
+    if !is_in_sync {
+        change.isr = Some(registration.isr.iter().copied().chain([broker_id]).collect());
+    }
+    if is_eligible {
+        change.elr = Some(registration.elr.iter().copied().filter(|id| *id != broker_id).collect());
+    }
+    if !registration.last_known_elr.is_empty() {
+        change.last_known_elr = Some(BrokerIds::new());
+    }
+    Some(change)
 }
 
 /// The broker, when it is registered with this epoch (`ClusterControlManager.checkBrokerEpoch`).

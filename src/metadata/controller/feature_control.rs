@@ -24,15 +24,44 @@ pub fn supported_features() -> Vec<SupportedFeature> {
     }]
 }
 
-/// The first records of a new cluster. The level of the metadata comes first, as in every Kafka log: a reader must know
-/// it before it reads on. As in Kafka 4.3, `min.insync.replicas` becomes a dynamic configuration of the cluster with the
-/// value of the first start, so that brokers that were given different ones agree on it (`maybeGenerateElrSafetyRecords`).
-pub fn bootstrap_records(config: &BrokerConfig) -> Vec<MetadataRecord> {
-    let features = supported_features();
-    let mut bootstrap: Vec<MetadataRecord> =
-        features.iter().map(|feature| records::feature_level(&feature.name, feature.max)).collect();
-    if let Some(value) = config.text(MIN_INSYNC_REPLICAS) {
-        bootstrap.push(records::config(&ConfigResource::default_broker(), MIN_INSYNC_REPLICAS, Some(&value)));
+/// Features of Apache Kafka 4.3 that this broker does not offer, and the levels at which it carries them: the metadata
+/// keeps the level, clients are not told of it. What such a level lets Kafka write elsewhere is looked for at the start
+/// (`super::super::inspection`).
+const CARRIED_FEATURES: [(&str, i16); 5] = [
+    ("eligible.leader.replicas.version", 1),
+    ("group.version", 1),
+    ("share.version", 1),
+    ("streams.version", 1),
+    ("transaction.version", 2),
+];
+
+/// Why metadata with this finalized level cannot be opened; `None` when it can.
+pub fn refused_feature(name: &str, level: i16) -> Option<String> {
+    if name == METADATA_VERSION {
+        return (!(METADATA_VERSION_MINIMUM..=METADATA_VERSION_LEVEL).contains(&level)).then(|| {
+            format!("{name} is {level}; levels from {METADATA_VERSION_MINIMUM} to {METADATA_VERSION_LEVEL} are known")
+        });
     }
-    bootstrap
+    match CARRIED_FEATURES.iter().find(|(known, _)| *known == name) {
+        Some((_, highest)) if (0..=*highest).contains(&level) => None,
+        Some((_, highest)) => Some(format!("{name} is {level}; levels up to {highest} are known")),
+        None => Some(format!("the feature {name} (at level {level}) is not known")),
+    }
+}
+
+/// The feature levels that a new cluster starts with, the metadata's first, as in every Kafka log: a reader must know it
+/// before it reads on.
+pub fn feature_records() -> Vec<MetadataRecord> {
+    let features = supported_features();
+    features.iter().map(|feature| records::feature_level(&feature.name, feature.max)).collect()
+}
+
+/// The first records of a new cluster, from those it was formatted with. As in Kafka 4.3, `min.insync.replicas` becomes a
+/// dynamic configuration of the cluster with the value of the first start, so that brokers that were given different ones
+/// agree on it (`maybeGenerateElrSafetyRecords`).
+pub fn bootstrap_records(mut formatted: Vec<MetadataRecord>, config: &BrokerConfig) -> Vec<MetadataRecord> {
+    if let Some(value) = config.text(MIN_INSYNC_REPLICAS) {
+        formatted.push(records::config(&ConfigResource::default_broker(), MIN_INSYNC_REPLICAS, Some(&value)));
+    }
+    formatted
 }

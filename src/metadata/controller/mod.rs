@@ -16,7 +16,9 @@ mod topic_creation;
 
 pub use cluster_control::BrokerRegistrationData;
 pub use configuration_control::check_own_node_id;
-pub use feature_control::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, supported_features};
+pub use feature_control::{
+    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, refused_feature, supported_features,
+};
 pub(super) use partition_change::PartitionChange;
 pub use producer_ids_control::ProducerIdsBlock;
 pub use replication_control::{delete_topics_failure, elect_leaders_failure};
@@ -43,7 +45,8 @@ use super::error::MetadataError;
 use super::image::MetadataImage;
 use super::log::MetadataLog;
 use super::publisher::MetadataPublisher;
-use super::records::MetadataRecord;
+use super::records::{self, MetadataRecord};
+use super::snapshot::SnapshotRetention;
 use crate::config::BrokerConfig;
 use crate::env::{BoxFuture, Env};
 use crate::types::is_internal_topic;
@@ -54,6 +57,9 @@ use state::{Durability, State};
 /// The most records of one batch, and so of one command of a client (`MAX_RECORDS_PER_USER_OP`).
 const MAX_RECORDS_PER_BATCH: usize = 10_000;
 
+/// How often a snapshot by time is looked for.
+const SNAPSHOT_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How the controller is opened.
 #[derive(Clone, Debug)]
 pub struct ControllerOptions {
@@ -61,9 +67,34 @@ pub struct ControllerOptions {
     pub node_id: i32,
     /// The directory of the metadata log: `__cluster_metadata-0` in the first log directory (`metadata.log.dir`).
     pub directory: PathBuf,
+    /// When snapshots come and go.
+    pub snapshots: SnapshotOptions,
+}
+
+impl ControllerOptions {
+    /// Kafka's defaults.
+    pub fn new(node_id: i32, directory: PathBuf) -> Self {
+        Self { node_id, directory, snapshots: SnapshotOptions::default() }
+    }
+}
+
+/// When snapshots come and go; the comments name Kafka's configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotOptions {
     /// A snapshot is written once the log has grown by this many bytes since the last one, and by as many as that one
     /// had (`metadata.log.max.record.bytes.between.snapshots`).
-    pub snapshot_bytes: u64,
+    pub bytes: u64,
+    /// A snapshot is written once something in the log has been in none for this many milliseconds; 0 never
+    /// (`metadata.log.max.snapshot.interval.ms`).
+    pub interval_millis: i64,
+    /// How long they stay.
+    pub retention: SnapshotRetention,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { bytes: 20 * 1024 * 1024, interval_millis: 60 * 60 * 1000, retention: SnapshotRetention::default() }
+    }
 }
 
 /// The metadata of the cluster: reads come from the image, commands run one at a time.
@@ -103,12 +134,39 @@ impl Controller {
     /// Announces the new leader of the metadata log, and a new cluster's first records.
     fn start(&self) -> Result<(), MetadataError> {
         let mut state = self.state.lock();
-        state.append_leader_change(self.env.clock.wall_millis(), self.node_id)?;
+        let now = self.env.clock.wall_millis();
+        state.begin_epoch(now, self.node_id)?;
         if self.image.load().features.finalized().is_empty() {
-            let records = feature_control::bootstrap_records(&self.config);
+            let formatted = state.bootstrap_records(feature_control::feature_records(), now)?;
+            let records = feature_control::bootstrap_records(formatted, &self.config);
             self.commit(&mut state, &records, Durability::WithNext)?;
         }
         Ok(())
+    }
+
+    pub(super) fn snapshot_if_due(&self) {
+        let mut state = self.state.lock();
+        state.snapshot_if_due(&self.image.load(), self.env.clock.wall_millis());
+    }
+
+    /// Looks now and then whether a snapshot is due that no further change would bring.
+    pub fn start_snapshots(self: &Arc<Self>) {
+        let controller = Arc::downgrade(self);
+        let env = self.env.clone();
+        let task = async move {
+            loop {
+                env.clock.sleep_until(env.clock.monotonic() + SNAPSHOT_CHECK_INTERVAL).await;
+                let Some(controller) = controller.upgrade() else { return };
+                // Behind the commands that wait: it takes the same lock and the same disk.
+                let checked = controller.submit(None, |controller| {
+                    controller.snapshot_if_due();
+                    Ok(())
+                });
+                drop(controller);
+                let _ = checked.await;
+            }
+        };
+        self.env.spawn.spawn("metadata-snapshots", Box::pin(task));
     }
 
     /// The metadata now. Keep it for a whole request.
@@ -294,9 +352,23 @@ impl Controller {
         self.run(|context, _| producer_ids_control::allocate(context, broker_id, broker_epoch))
     }
 
-    /// Ends in order: a snapshot when one is worth it, and a cleanly closed log. Commands that come later fail.
+    /// Ends in order: this broker fenced, a snapshot when one is worth it, and a cleanly closed log. Commands that come
+    /// later fail, and nobody hears of the fencing.
+    ///
+    /// Apache Kafka would wait for the end of an unfenced broker's session before it lets another process register. The
+    /// partitions keep their leader in the log: whoever registers next, Kafka or we, raises their epochs then
+    /// (`ReplicationControlManager.handleBrokerShutdown`).
     pub fn shutdown(&self) -> Result<(), MetadataError> {
         let mut state = self.state.lock();
+        state.forget_publishers();
+        let live = self.image.load().cluster.broker(self.node_id).filter(|broker| !broker.fenced).cloned();
+        if let Some(broker) = live {
+            let fencing = records::fence_broker(broker.id, broker.epoch, true);
+            match self.commit(&mut state, &[fencing], Durability::Flushed) {
+                Ok(()) | Err(MetadataError::Offline) => {}
+                Err(error) => return Err(error),
+            }
+        }
         state.close(&self.image.load(), self.env.clock.wall_millis())
     }
 }

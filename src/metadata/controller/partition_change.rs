@@ -1,4 +1,5 @@
-//! A change of one partition, and who leads after it (`PartitionChangeBuilder`, without eligible leader replicas).
+//! A change of one partition, and who leads after it (`PartitionChangeBuilder`; eligible leader replicas are
+//! read from Kafka's logs and emptied when their broker leads again, never filled).
 
 use super::super::image::{BrokerIds, ClusterImage, LeaderRecoveryState, NO_LEADER, PartitionRegistration};
 use crate::types::Uuid;
@@ -20,7 +21,7 @@ pub struct PartitionChange {
     pub leader_recovery_state: Option<LeaderRecoveryState>,
     /// The log directories of the replicas.
     pub directories: Option<Vec<Uuid>>,
-    /// The eligible leader replicas (read from Kafka's logs, not written yet).
+    /// The eligible leader replicas (KIP-966).
     pub elr: Option<BrokerIds>,
     /// The last known eligible leader replicas (as `elr`).
     pub last_known_elr: Option<BrokerIds>,

@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::super::batches::{decode_batch, encode_batch};
+use super::super::batches::encode_batch;
+use super::super::bootstrap;
 use super::super::delta::MetadataDelta;
 use super::super::error::MetadataError;
 use super::super::image::{MetadataImage, Provenance};
+use super::super::kraft::KRaftState;
+use super::super::load::load;
 use super::super::log::MetadataLog;
 use super::super::publisher::MetadataPublisher;
+use super::super::quorum_state;
 use super::super::records::MetadataRecord;
 use super::super::snapshot;
-use super::ControllerOptions;
+use super::{ControllerOptions, SnapshotOptions};
 use crate::env::{Disk, Env};
 use crate::record::leader_change_batch;
+use crate::wire::records::metadata::AbortTransactionRecord;
 
 /// The most bytes of one batch of records (`KafkaRaftClient.MAX_BATCH_SIZE_BYTES`).
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -35,14 +40,18 @@ pub(super) enum Durability {
 pub(super) struct State {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
-    snapshot_bytes: u64,
+    snapshots: SnapshotOptions,
     log: Box<dyn MetadataLog>,
-    /// The epoch of this life: one more than that of the last batch.
+    /// The epoch of this life: one more than that of the last batch and of the last election.
     leader_epoch: i32,
+    kraft: KRaftState,
+    ends_in_transaction: bool,
     publishers: Vec<Arc<dyn MetadataPublisher>>,
     /// Bytes of batches since the last snapshot, and the size of that snapshot.
     bytes_since_snapshot: u64,
     last_snapshot_bytes: u64,
+    /// When the first record since the last snapshot was written or found, in milliseconds; -1 when there is none.
+    changed_since_millis: i64,
     /// False from before a write until after it is published, so that neither an error nor a panic in between leaves a
     /// controller that goes on from half a change.
     is_consistent: bool,
@@ -55,74 +64,70 @@ impl State {
         options: &ControllerOptions,
         log: Box<dyn MetadataLog>,
     ) -> Result<(Self, MetadataImage), MetadataError> {
-        let mut state = Self {
+        let loaded = load(&*env.disk, &options.directory, &*log)?;
+        let elected = quorum_state::read(&*env.disk, &options.directory).unwrap_or_else(|reason| {
+            warn!("The epoch of the metadata log's leader is taken from the log alone: {reason}");
+            None
+        });
+        let last_epoch = loaded
+            .leader_epoch
+            .max(loaded.image.provenance.last_contained_epoch)
+            .max(elected.map_or(0, |elected| elected.leader_epoch));
+        let leader_epoch = last_epoch.checked_add(1).ok_or_else(|| MetadataError::Corrupt {
+            path: options.directory.clone(),
+            position: 0,
+            reason: format!("there is no leader epoch behind {last_epoch}"),
+        })?;
+        let state = Self {
             disk: env.disk.clone(),
             directory: options.directory.clone(),
-            snapshot_bytes: options.snapshot_bytes,
+            snapshots: options.snapshots,
             log,
-            leader_epoch: 0,
+            leader_epoch,
+            kraft: loaded.kraft,
+            ends_in_transaction: loaded.ends_in_transaction,
             publishers: Vec::new(),
-            bytes_since_snapshot: 0,
-            last_snapshot_bytes: 0,
+            bytes_since_snapshot: loaded.bytes_since_snapshot,
+            last_snapshot_bytes: loaded.snapshot_bytes,
+            changed_since_millis: if loaded.bytes_since_snapshot > 0 { env.clock.wall_millis() } else { -1 },
             is_consistent: true,
         };
-        let image = state.read_newest_snapshot()?;
-        let image = state.replay_log(Arc::new(image))?;
-        state.leader_epoch = state.leader_epoch.max(image.provenance.last_contained_epoch) + 1;
-        Ok((state, image))
+        Ok((state, loaded.image))
     }
 
-    fn read_newest_snapshot(&mut self) -> Result<MetadataImage, MetadataError> {
-        for (id, path) in snapshot::list(&*self.disk, &self.directory)? {
-            match snapshot::read(&*self.disk, id, &path) {
-                Ok(image) => {
-                    self.last_snapshot_bytes = self.disk.metadata(&path).map_or(0, |metadata| metadata.len);
-                    self.leader_epoch = id.epoch;
-                    return Ok(image);
-                }
-                Err(error) => warn!("Skipping an unreadable metadata snapshot: {error}"),
-            }
+    /// Begins this life's epoch: on disk before any batch carries it, so that no later life can take it again
+    /// (`LeaderState.appendStartOfEpochControlRecords`).
+    pub(super) fn begin_epoch(&mut self, now: i64, node_id: i32) -> Result<(), MetadataError> {
+        quorum_state::write(&*self.disk, &self.directory, node_id, self.leader_epoch, self.kraft.version())?;
+        let voters = [node_id];
+        let batch = leader_change_batch(self.log.end_offset(), self.leader_epoch, now, node_id, &voters, &voters);
+        self.append(batch, now, Durability::WithNext)?;
+        if std::mem::take(&mut self.ends_in_transaction) {
+            let aborted = AbortTransactionRecord { reason: Some("failover".into()) };
+            let batch = encode_batch(&[aborted.into()], self.log.end_offset(), self.leader_epoch, now)?;
+            self.append(batch, now, Durability::WithNext)?;
         }
-        Ok(MetadataImage::default())
+        Ok(())
     }
 
-    fn replay_log(&mut self, image: Arc<MetadataImage>) -> Result<MetadataImage, MetadataError> {
-        let next_offset = image.provenance.last_contained_offset + 1;
-        let directory = self.directory.clone();
-        let corrupt = move |offset: i64, reason: String| MetadataError::Corrupt {
-            path: directory.clone(),
-            position: u64::try_from(offset).unwrap_or(0),
-            reason,
-        };
-        let (start, end) = (self.log.start_offset(), self.log.end_offset());
-        if start > next_offset || end < next_offset {
-            let reason = format!(
-                "the log holds the offsets {start} to {end}, but the newest readable snapshot ends at {next_offset}"
-            );
-            return Err(corrupt(next_offset, reason));
-        }
-        let mut provenance = image.provenance;
-        let mut delta = MetadataDelta::new(image);
-        let (mut bytes, mut epoch) = (0, self.leader_epoch);
-        self.log.read_from(next_offset, &mut |header, batch| {
-            bytes += batch.len() as u64;
-            epoch = epoch.max(header.partition_leader_epoch);
-            let records = decode_batch(header, batch).map_err(|reason| corrupt(header.base_offset, reason))?;
-            for (offset, record) in records {
-                if offset >= next_offset {
-                    delta.replay(&record).map_err(|reason| corrupt(offset, reason))?;
-                }
+    /// The records that `bootstrap.checkpoint` gives a new cluster; without such a file, or with one that a power cut
+    /// left empty or torn, it is written with `ours`.
+    pub(super) fn bootstrap_records(
+        &self,
+        ours: Vec<MetadataRecord>,
+        now: i64,
+    ) -> Result<Vec<MetadataRecord>, MetadataError> {
+        let log_directory = self.directory.parent().unwrap_or(&self.directory);
+        match bootstrap::read(&*self.disk, log_directory) {
+            Ok(Some(records)) => return Ok(records),
+            Ok(None) => {}
+            Err(MetadataError::Corrupt { path, reason, .. }) => {
+                warn!("{} is written anew: {reason}", path.display());
             }
-            provenance = Provenance {
-                last_contained_offset: header.last_offset(),
-                last_contained_epoch: header.partition_leader_epoch,
-                last_contained_timestamp: header.max_timestamp,
-            };
-            Ok(())
-        })?;
-        self.bytes_since_snapshot = bytes;
-        self.leader_epoch = epoch;
-        Ok(delta.apply(provenance))
+            Err(error) => return Err(error),
+        }
+        bootstrap::write(&*self.disk, log_directory, &ours, now)?;
+        Ok(ours)
     }
 
     pub(super) fn end_offset(&self) -> i64 {
@@ -134,14 +139,7 @@ impl State {
         self.publishers.push(publisher);
     }
 
-    /// The control batch with which every leader of a metadata log begins its epoch.
-    pub(super) fn append_leader_change(&mut self, now: i64, node_id: i32) -> Result<(), MetadataError> {
-        let voters = [node_id];
-        let batch = leader_change_batch(self.log.end_offset(), self.leader_epoch, now, node_id, &voters, &voters);
-        self.append(batch, Durability::WithNext)
-    }
-
-    fn append(&mut self, batch: bytes::Bytes, durability: Durability) -> Result<(), MetadataError> {
+    fn append(&mut self, batch: bytes::Bytes, now: i64, durability: Durability) -> Result<(), MetadataError> {
         if !self.is_consistent {
             return Err(MetadataError::Offline);
         }
@@ -161,6 +159,9 @@ impl State {
             return Err(error);
         }
         self.bytes_since_snapshot += length;
+        if self.changed_since_millis < 0 {
+            self.changed_since_millis = now;
+        }
         self.is_consistent = true;
         Ok(())
     }
@@ -188,7 +189,7 @@ impl State {
             last_contained_epoch: self.leader_epoch,
             last_contained_timestamp: now,
         }));
-        self.append(batch, durability)?;
+        self.append(batch, now, durability)?;
         self.is_consistent = false;
         for publisher in &self.publishers {
             publisher.on_metadata_update(&delta, &next);
@@ -197,9 +198,20 @@ impl State {
         Ok(next)
     }
 
-    /// Writes a snapshot when the log has grown enough. A snapshot that fails is no more than a longer next start.
+    /// From now on nobody hears of changes.
+    pub(super) fn forget_publishers(&mut self) {
+        self.publishers.clear();
+    }
+
+    /// Writes a snapshot when the log has grown enough, or has held something new for long enough. A snapshot that fails
+    /// is no more than a longer next start.
     pub(super) fn snapshot_if_due(&mut self, image: &MetadataImage, now: i64) {
-        if self.bytes_since_snapshot >= self.snapshot_bytes.max(self.last_snapshot_bytes)
+        let by_bytes = self.bytes_since_snapshot >= self.snapshots.bytes.max(self.last_snapshot_bytes);
+        let by_time = self.snapshots.interval_millis > 0
+            && self.changed_since_millis >= 0
+            && now.saturating_sub(self.changed_since_millis) >= self.snapshots.interval_millis;
+        if self.is_consistent
+            && (by_bytes || by_time)
             && let Err(error) = self.write_snapshot(image, now)
         {
             warn!("Cannot write a metadata snapshot: {error}");
@@ -209,10 +221,12 @@ impl State {
     fn write_snapshot(&mut self, image: &MetadataImage, now: i64) -> Result<(), MetadataError> {
         // Whatever comes of it: the next attempt waits for as much again.
         self.bytes_since_snapshot = 0;
-        let (id, bytes) = snapshot::write(&*self.disk, &self.directory, image, now)?;
+        self.changed_since_millis = -1;
+        let (id, bytes) = snapshot::write(&*self.disk, &self.directory, image, &self.kraft, now)?;
         self.last_snapshot_bytes = bytes;
         info!("Wrote the metadata snapshot at offset {} ({bytes} bytes)", id.end_offset);
-        let needed_from = snapshot::remove_old(&*self.disk, &self.directory)?;
+        let (retention, log_bytes) = (self.snapshots.retention, self.log.size_in_bytes());
+        let needed_from = snapshot::remove_old(&*self.disk, &self.directory, retention, log_bytes, now)?;
         self.log.trim_before(needed_from)
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::checkpoints::DirectoryCheckpoints;
 use super::offline::OfflineLog;
-use super::{LogManager, LogManagerOptions, ManagedDirectory, parallel};
+use super::{ClaimedDirectory, LogManager, LogManagerOptions, ManagedDirectory, parallel};
 use crate::env::{Env, FileKind};
 use crate::storage::cleaner::LogCleaner;
 use crate::storage::directory::LogDirectory;
@@ -140,6 +140,11 @@ fn claim_all(env: &Env, options: &LogManagerOptions) -> StorageResult<Claims> {
             }
             Err(Refusal::Unusable(message)) => unusable.push((path.clone(), message)),
         }
+    }
+    if let Some(inspect) = &options.inspection {
+        let directory = |one: &Claimed| ClaimedDirectory { path: one.path.clone(), id: one.properties.directory_id };
+        inspect(&claimed.iter().map(directory).collect::<Vec<_>>())
+            .map_err(|refusal| StorageError::ForeignDirectory { directory: refusal.path, message: refusal.message })?;
     }
     let has_new_ones = !claimed.is_empty() && !fresh.is_empty();
     for (path, lock) in fresh {

@@ -78,6 +78,29 @@ pub struct LogManagerOptions {
     pub cleaner: CleanerConfigSource,
     /// Where the cleaner counts.
     pub metrics: Arc<Metrics>,
+    /// Looks at the directories when they are locked and known to be this node's, before anything in them is changed.
+    pub inspection: Option<Inspection>,
+}
+
+/// May refuse to open directories, which are then left as they are.
+pub type Inspection = Arc<dyn Fn(&[ClaimedDirectory]) -> Result<(), DirectoryRefusal> + Send + Sync>;
+
+/// A log directory that is locked and has a `meta.properties` of this node.
+#[derive(Clone, Debug)]
+pub struct ClaimedDirectory {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its `directory.id`.
+    pub id: Option<Uuid>,
+}
+
+/// Why directories are not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryRefusal {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What is there, and what to do.
+    pub message: String,
 }
 
 impl LogManagerOptions {
@@ -101,6 +124,7 @@ impl LogManagerOptions {
             ballast_bytes: 16 << 20,
             cleaner: Arc::new(CleanerConfig::default),
             metrics: Arc::default(),
+            inspection: None,
         }
     }
 }
