@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
-use super::log_tests::{World, fill, read_all};
+use super::log_tests::{World, batch, fill, read_all};
 use super::open_files_tests::CrowdedDisk;
 use crate::env::Env;
+use crate::record::BatchProperties;
 use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::*;
 
@@ -55,6 +56,26 @@ fn opening_costs_the_same_for_one_segment_and_for_many() {
     let (_, disk) = reopen(&world, 100, false);
     let (listed, looked, opened) = counts(&disk);
     assert!(listed == 1 && looked <= 6 && opened <= 8, "{listed} {looked} {opened}");
+}
+
+#[test]
+fn becoming_leader_of_an_idle_log_writes_nothing() {
+    let (world, _) = stopped(20);
+    let (log, disk) = reopen(&world, 16, true);
+    counts(&disk);
+    let before = world.bytes(std::path::Path::new("/data/t-0/leader-epoch-checkpoint"));
+    for epoch in 5..8 {
+        log.assign_epoch_start_offset(epoch, 60).unwrap();
+        assert_eq!(log.end_offset_for_epoch(epoch), (epoch, 60));
+    }
+    log.flush().unwrap();
+    assert_eq!((counts(&disk), log.epoch_entries().len()), ((0, 0, 0), 2));
+    assert_eq!(world.bytes(std::path::Path::new("/data/t-0/leader-epoch-checkpoint")), before);
+    // The first record of the epoch brings it to the file.
+    log.append_records(batch(BatchProperties::default(), 1, 1), 7, AppendOrigin::Client, 0).unwrap();
+    let after = Log::open(LogOptions { recovery_point: 60, ..world.killed().options() }).unwrap();
+    assert_eq!(after.epoch_entries(), log.epoch_entries());
+    assert_eq!(after.epoch_entries()[1], EpochEntry { epoch: 7, start_offset: 60 });
 }
 
 #[test]

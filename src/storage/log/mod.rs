@@ -269,15 +269,22 @@ impl Log {
         state.epochs.end_offset_for(epoch, state.log_end_offset)
     }
 
-    /// Notes that a leader epoch begins at an offset (`assignEpochStartOffset`).
+    /// Notes that a leader epoch begins at an offset (`assignEpochStartOffset`). It is written down with its first record: an epoch
+    /// without records is forgotten by the next one that begins at the same offset, so that a start of many logs writes nothing.
     pub fn assign_epoch_start_offset(&self, epoch: i32, offset: i64) -> StorageResult<()> {
         let mut state = self.lock();
         self.check_usable(&state)?;
-        self.assign_epoch(&mut state, epoch, offset)
+        state.epochs_unwritten |= state.epochs.assign(epoch, offset);
+        Ok(())
     }
 
     /// Notes an epoch in the file, then in memory.
     fn assign_epoch(&self, state: &mut LogState, epoch: i32, offset: i64) -> StorageResult<()> {
+        if state.epochs_unwritten {
+            recovery::write_epochs(&self.directory, &self.path.get(), state.epochs.entries())?;
+            state.epochs_unsynced = true;
+            state.epochs_unwritten = false;
+        }
         if state.epochs.latest_epoch() == Some(epoch)
             && state.epochs.entries().last().is_some_and(|last| last.start_offset <= offset)
         {
@@ -342,7 +349,9 @@ impl Log {
     /// Writes `leader-epoch-checkpoint`; it is synced with the next flush.
     pub(super) fn write_epochs(&self, state: &mut LogState) -> StorageResult<()> {
         state.epochs_unsynced = true;
-        recovery::write_epochs(&self.directory, &self.path.get(), state.epochs.entries())
+        recovery::write_epochs(&self.directory, &self.path.get(), state.epochs.entries())?;
+        state.epochs_unwritten = false;
+        Ok(())
     }
 }
 

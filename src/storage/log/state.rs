@@ -38,6 +38,8 @@ pub(in crate::storage) struct LogState {
     pub(in crate::storage) recovery_point: i64,
     pub(in crate::storage) epochs: LeaderEpochCache,
     pub(in crate::storage) epochs_unsynced: bool,
+    /// The newest epoch has no record yet, and is not in the file.
+    pub(in crate::storage) epochs_unwritten: bool,
     pub(in crate::storage) producers: ProducerState,
     /// Offset of the newest producer snapshot on disk.
     pub(in crate::storage) snapshot_offset: i64,

@@ -164,6 +164,7 @@ impl Loader<'_> {
             recovery_point,
             epochs: LeaderEpochCache::default(),
             epochs_unsynced: false,
+            epochs_unwritten: false,
             producers: ProducerState::default(),
             snapshot_offset: log_start_offset,
             flush: Default::default(),
