@@ -97,7 +97,12 @@ impl Room {
         self.world.clock.advance(Duration::from_millis(milliseconds));
     }
 
-    fn checkpoint(&self) -> Option<i64> {
+    /// Bounds the bytes of the map of keys.
+    pub(in crate::storage) fn limit_map(&self, bytes: usize) {
+        self.settings.lock().dedupe_buffer_bytes = bytes;
+    }
+
+    pub(in crate::storage) fn checkpoint(&self) -> Option<i64> {
         self.cleaner.checkpoint_of(&self.log)
     }
 

@@ -20,6 +20,8 @@ mod cleaned_segment;
 pub(super) mod cleaner_tests;
 mod key_hash;
 mod manager;
+#[cfg(test)]
+mod model_tests;
 mod offset_map;
 mod selection;
 mod throttle;
