@@ -65,9 +65,11 @@ pub trait DiskFile: Send + Sync {
     /// Fills `buffer` from `offset`; `UnexpectedEof` when the file is shorter.
     fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {
-            match self.read_at(buffer, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => {
+            match self.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
                     buffer = &mut buffer[count..];
                     offset += count as u64;
                 }

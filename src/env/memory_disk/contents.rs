@@ -87,6 +87,23 @@ pub(super) struct Unsynced {
     pub(super) durable: Contents,
     /// Since then, in order.
     pub(super) changes: Vec<FileChange>,
+    /// A sync failed: the system has dropped what it was for, and says so once. Later syncs cover later changes only.
+    pub(super) diverged: bool,
+}
+
+impl Unsynced {
+    fn sync(&mut self, contents: &Contents) {
+        if !self.diverged {
+            self.durable = contents.clone();
+            self.changes.clear();
+        }
+        for change in self.changes.drain(..) {
+            match change {
+                FileChange::Write { offset, bytes } => self.durable.write(&bytes, offset),
+                FileChange::SetLen(len) => self.durable.set_len(len),
+            }
+        }
+    }
 }
 
 /// A file as it is read, and as it is on the platter.
@@ -100,7 +117,7 @@ pub(super) struct FileState {
 impl FileState {
     /// A file whose bytes are all durable.
     pub(super) fn durable(contents: Contents) -> Self {
-        let unsynced = Some(Unsynced { durable: contents.clone(), changes: Vec::new() });
+        let unsynced = Some(Unsynced { durable: contents.clone(), ..Unsynced::default() });
         Self { contents, unsynced }
     }
 
@@ -132,8 +149,17 @@ impl FileState {
         if let Some(unsynced) = &mut self.unsynced
             && !unsynced.changes.is_empty()
         {
-            unsynced.durable = self.contents.clone();
+            unsynced.sync(&self.contents);
+        }
+    }
+
+    /// A sync that failed.
+    pub(super) fn fail_sync(&mut self) {
+        if let Some(unsynced) = &mut self.unsynced
+            && !unsynced.changes.is_empty()
+        {
             unsynced.changes.clear();
+            unsynced.diverged = true;
         }
     }
 }

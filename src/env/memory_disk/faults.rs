@@ -130,6 +130,7 @@ pub(super) struct Simulation {
     pub(super) fault: Option<Fault>,
     pub(super) planned: Vec<(PlannedFault, u64)>,
     pub(super) calls: u64,
+    pub(super) failures: u64,
     pub(super) halt_at: u64,
     pub(super) watch: Option<Watch>,
 }
@@ -160,6 +161,7 @@ impl Device {
                 failure = failure.or(Some(fault.failure));
             }
         }
+        simulation.failures += u64::from(failure.is_some());
         failure
     }
 

@@ -86,7 +86,12 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.device.begin(Call::Sync)?;
+        if let Err(error) = self.device.begin(Call::Sync) {
+            if !self.device.is_halted() && error.kind() != io::ErrorKind::Interrupted {
+                self.state.write().fail_sync();
+            }
+            return Err(error);
+        }
         if self.device.simulation.is_some() {
             self.state.write().sync();
         }

@@ -109,6 +109,11 @@ impl MemoryDisk {
         self.simulation(|simulation| simulation.calls)
     }
 
+    /// How many calls failed, or were cut short, as planned by [`MemoryDisk::fail`].
+    pub fn failures(&self) -> u64 {
+        self.simulation(|simulation| simulation.failures)
+    }
+
     /// Stops the machine at the `nth` call from now, counted from 1: that call and all later ones fail and do nothing. What is left
     /// behind is [`MemoryDisk::process_crash`] or one of [`MemoryDisk::power_cuts`].
     pub fn halt_at(&self, nth: u64) {

@@ -292,3 +292,17 @@ fn a_watched_disk_keeps_its_moments() {
     assert_eq!(moments[4].disk.power_cut().read(Path::new("/data/a"), 9).unwrap(), b"0123");
     assert!(moments.iter().all(|moment| moment.mark == 7));
 }
+
+#[test]
+fn what_a_failed_sync_was_for_is_never_durable() {
+    let disk = disk();
+    let file = write(&disk, "/data/a", b"0123", 0);
+    disk.sync_dir(Path::new("/data")).unwrap();
+    disk.fail(PlannedFault { calls: &[Call::Sync], nth: 1, times: 1, failure: Failure::Io });
+    assert!(file.sync_data().is_err());
+    file.sync_data().unwrap();
+    file.write_all_at(b"45", 4).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(disk.process_crash().read(Path::new("/data/a"), 9).unwrap(), b"012345", "it is still in memory");
+    assert_eq!(disk.power_cut().read(Path::new("/data/a"), 9).unwrap(), b"\0\0\0\x0045");
+}

@@ -54,6 +54,7 @@ pub(super) use append::{index_interval_bytes, parse_marker, preallocated_bytes};
 pub(super) use close::CheckpointedOffsets;
 pub use flush::FlushTicket;
 pub(super) use flush::{flush_all, flush_dirty};
+pub(super) use read::SearchPlan;
 pub use read::{AbortedTransaction, FetchDataInfo, FetchIsolation, FileSlice, TimestampAndOffset};
 pub(super) use replace::{CleanerSnapshot, LastRecord, Replacement, rename_segment, swap_file};
 pub(super) use retention::{remove_directory_later, run_later};

@@ -185,7 +185,12 @@ impl Loader<'_> {
         let path = self.at.join(PARTITION_METADATA);
         let requested = self.options.topic_id;
         let disk = &self.directory.env.disk;
-        let on_disk = if is_new { None } else { disk.read(&path, MAX_PROPERTY_FILE_BYTES).ok() };
+        let on_disk = match (!is_new).then(|| disk.read(&path, MAX_PROPERTY_FILE_BYTES)).transpose() {
+            Ok(bytes) => bytes,
+            Err(error) if is_not_found(&error) => None,
+            // Not knowing whose log it is, it must not become that of whoever asks first.
+            Err(error) => return Err(StorageError::io("reading", &path, &error)),
+        };
         match on_disk.as_deref().and_then(parse_partition_metadata) {
             Some(on_disk) if requested.is_nil() || on_disk == requested => Ok(on_disk),
             Some(on_disk) => Err(StorageError::InconsistentTopicId {

@@ -1,12 +1,12 @@
 //! Cutting an open log at its end.
 
 use super::Loader;
-use crate::storage::StorageResult;
 use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
-use crate::storage::log::{Log, LogOptions, LogState};
+use crate::storage::log::{Log, LogOptions, LogState, SearchPlan};
 use crate::storage::producer_state::ProducerState;
 use crate::storage::segment::SealedSegment;
 use crate::storage::segment_files::SegmentFileKind;
+use crate::storage::{StorageError, StorageResult};
 
 /// Cuts a log inside its segments (see [`Log::truncate_to`]).
 pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64) -> StorageResult<()> {
@@ -14,6 +14,22 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
     let mut loader = Loader::new(&options, log.path.clone());
     let plan = log.plan_search(state, offset)?;
     let position = plan.locate(offset)?.map_or(plan.size, |(position, _)| position);
+    cut(log, state, &mut loader, plan, position, offset).map_err(|error| half_cut(log, &error))
+}
+
+/// A log whose truncation failed on the way is served no more.
+fn half_cut(log: &Log, error: &StorageError) -> StorageError {
+    log.directory.take_offline(format!("truncating {}: {error}", log.topic_partition()))
+}
+
+fn cut(
+    log: &Log,
+    state: &mut LogState,
+    loader: &mut Loader<'_>,
+    plan: SearchPlan,
+    position: u64,
+    offset: i64,
+) -> StorageResult<()> {
     let files = plan.files;
     let kept = state.sealed.partition_point(|segment| segment.base_offset() < files.base_offset());
     let bases: Vec<i64> =
@@ -48,6 +64,10 @@ pub(in crate::storage) fn truncate(log: &Log, state: &mut LogState, offset: i64)
 
 /// Empties a log (see [`Log::truncate_fully_and_start_at`]).
 pub(in crate::storage) fn restart(log: &Log, state: &mut LogState, offset: i64) -> StorageResult<()> {
+    empty(log, state, offset).map_err(|error| half_cut(log, &error))
+}
+
+fn empty(log: &Log, state: &mut LogState, offset: i64) -> StorageResult<()> {
     let options = options_of(log, state);
     let mut loader = Loader::new(&options, log.path.clone());
     state.active.files.close();

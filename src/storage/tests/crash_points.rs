@@ -21,13 +21,13 @@ pub(super) struct Tally {
 }
 
 /// A told story: its moments, and what was promised before each step and after the last.
-struct Told {
-    moments: Vec<Moment>,
-    promises: Vec<Vec<Option<Ledger>>>,
-    clock: ManualClock,
+pub(super) struct Told {
+    pub(super) moments: Vec<Moment>,
+    pub(super) promises: Vec<Vec<Option<Ledger>>>,
+    pub(super) clock: ManualClock,
 }
 
-fn tell(steps: &[Step]) -> Told {
+pub(super) fn tell(steps: &[Step]) -> Told {
     let clock = ManualClock::new(1_000_000);
     let disk = MemoryDisk::new(Arc::new(clock.clone()));
     disk.watch();
@@ -43,13 +43,19 @@ fn tell(steps: &[Step]) -> Told {
 
 /// How a story was cut off.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Kill,
     PowerCut,
 }
 
-/// Starts on a disk and compares; gives what was found.
-fn check(disk: &MemoryDisk, clock: &ManualClock, before: &[Option<Ledger>], after: &[Option<Ledger>], end: End) {
+/// Starts on a disk, compares, starts again, and goes on.
+pub(super) fn check(
+    disk: &MemoryDisk,
+    clock: &ManualClock,
+    before: &[Option<Ledger>],
+    after: &[Option<Ledger>],
+    end: End,
+) {
     let clean = has_clean_marker(disk);
     let manager = open(disk, clock, &InlineSpawn::default()).unwrap();
     let first = found(&manager);
@@ -77,11 +83,11 @@ fn check(disk: &MemoryDisk, clock: &ManualClock, before: &[Option<Ledger>], afte
     // Nothing that recovery did may depend on when it happens again.
     let again = open(&disk.process_crash(), clock, &InlineSpawn::default()).unwrap();
     assert!(first == found(&again), "a second start finds something else:\n{first:?}\n{:?}", found(&again));
-    go_on(&again, disk, clock);
+    go_on(&again);
 }
 
 /// The log is a log: it takes records, keeps them durably, and stops cleanly.
-fn go_on(manager: &LogManager, _disk: &MemoryDisk, _clock: &ManualClock) {
+fn go_on(manager: &LogManager) {
     for log in manager.logs() {
         let batch = crate::storage::log::log_tests::batch(BatchProperties::default(), 2, 5);
         let epoch = log.latest_epoch().unwrap_or(0);
@@ -93,10 +99,16 @@ fn go_on(manager: &LogManager, _disk: &MemoryDisk, _clock: &ManualClock) {
 
 /// Looks at every moment of a story and, for each, at up to `limit` disks.
 pub(super) fn crash_everywhere(seed: u64, steps: &[Step], limit: usize, tally: &mut Tally) {
+    crash_from(0, seed, steps, limit, tally);
+}
+
+/// The same from a step on.
+pub(super) fn crash_from(first: usize, seed: u64, steps: &[Step], limit: usize, tally: &mut Tally) {
     let told = tell(steps);
     let mut seen: HashSet<(u64, u64, bool)> = HashSet::new();
     tally.stories += 1;
-    for (number, moment) in told.moments.iter().enumerate() {
+    let moments = told.moments.iter().enumerate().filter(|(_, moment)| moment.mark as usize >= first);
+    for (number, moment) in moments {
         let mark = moment.mark as usize;
         let (before, after) = (&told.promises[mark], &told.promises[mark + 1]);
         tally.moments += 1;
@@ -124,7 +136,7 @@ pub(super) fn crash_everywhere(seed: u64, steps: &[Step], limit: usize, tally: &
 }
 
 /// Everything that a log does, once.
-fn whole_life() -> Vec<Step> {
+pub(super) fn whole_life() -> Vec<Step> {
     use Step::*;
     vec![
         Create(0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::record::{BatchHeader, BatchIterator, check_crc};
-use crate::storage::{FetchIsolation, Log};
+use crate::storage::{FetchIsolation, FileSlice, Log, StorageError, StorageResult};
 
 /// A batch as it was written, or as it was found.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) struct Ledger {
     pub(super) flushed: i64,
     pub(super) epoch: i32,
     pub(super) deleted: bool,
+    /// Its creation failed: it may be there.
+    pub(super) maybe: bool,
     /// Whether the log itself, its directory, is durable.
     pub(super) durable: bool,
 }
@@ -67,6 +69,13 @@ impl Ledger {
         self.start = self.start.min(end);
     }
 
+    /// Where a truncation cuts so many batches; never below what was deleted.
+    pub(super) fn cut_offset(&self, batches: usize) -> Option<i64> {
+        let cut = self.chain.iter().rev().nth(batches - 1)?;
+        let offset = cut.header.base_offset.max(self.start);
+        self.chain.iter().any(|written| written.header.base_offset == offset).then_some(offset)
+    }
+
     pub(super) fn set_start(&mut self, start: i64) {
         self.start = start;
         self.largest_start = self.largest_start.max(start);
@@ -83,6 +92,10 @@ impl Ledger {
     }
 }
 
+fn bytes_of(slice: &FileSlice) -> StorageResult<Vec<u8>> {
+    slice.read().map_err(|error| StorageError::io("reading", "a slice".as_ref(), &error))
+}
+
 /// What a log shows after a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -96,14 +109,14 @@ pub(super) struct Found {
 
 impl Found {
     /// Reads the whole log, and each batch by its own offset.
-    pub(super) fn of(log: &Log) -> Self {
+    pub(super) fn of(log: &Log) -> StorageResult<Self> {
         let (start, end) = (log.log_start_offset(), log.log_end_offset());
         let mut chain = Vec::new();
         let mut offset = start;
         while offset < end {
-            let info = log.read(offset, 1 << 20, FetchIsolation::LogEnd, true).unwrap();
+            let info = log.read(offset, 1 << 20, FetchIsolation::LogEnd, true)?;
             let Some(slice) = info.records else { break };
-            for batch in BatchIterator::new(&slice.read().unwrap()) {
+            for batch in BatchIterator::new(&bytes_of(&slice)?) {
                 let (header, batch) = batch.unwrap();
                 check_crc(batch).unwrap();
                 offset = header.next_offset();
@@ -112,14 +125,14 @@ impl Found {
         }
         for written in &chain {
             let last_offset = written.header.last_offset();
-            let info = log.read(last_offset, 1, FetchIsolation::LogEnd, true).unwrap();
-            let bytes = info.records.expect("a batch at its own offset").read().unwrap();
+            let info = log.read(last_offset, 1, FetchIsolation::LogEnd, true)?;
+            let bytes = bytes_of(&info.records.expect("a batch at its own offset"))?;
             assert_eq!(Written::parse(&bytes), *written, "found by offset {last_offset}");
         }
         let producers = log.active_producers().into_iter();
         let producers = producers.map(|known| (known.producer_id, known.producer_epoch, known.last_sequence)).collect();
         let epochs = log.epoch_entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect();
-        Self { start, end, chain, producers, epochs }
+        Ok(Self { start, end, chain, producers, epochs })
     }
 
     /// Compares a log after a crash with what was promised before and after the step that the crash fell into.

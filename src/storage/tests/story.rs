@@ -12,7 +12,7 @@ use super::ledger::{Found, Ledger};
 use crate::config::LogConfig;
 use crate::env::{Env, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, Random, SeededRandom};
 use crate::record::{BatchBuilder, BatchProperties};
-use crate::storage::{AppendOrigin, Log, LogManager, LogManagerOptions, StorageResult};
+use crate::storage::{AppendOrigin, Log, LogManager, LogManagerOptions, StorageError, StorageResult};
 use crate::types::TopicPartition;
 
 /// Logs of a story.
@@ -100,6 +100,8 @@ pub(super) struct World {
     spawn: InlineSpawn,
     tasks: Tasks,
     batches: u64,
+    /// The batch that was appended last, whether that succeeded or not.
+    attempted: Bytes,
 }
 
 pub(super) fn config() -> LogConfig {
@@ -135,7 +137,12 @@ pub(super) fn open(disk: &MemoryDisk, clock: &ManualClock, spawn: &InlineSpawn) 
 
 /// What the logs of a manager show; `None`: there is no such log.
 pub(super) fn found(manager: &LogManager) -> Vec<Option<(Uuid, Found)>> {
-    (0..LOGS).map(|log| manager.log(&name(log)).map(|log| (log.topic_id(), Found::of(&log)))).collect()
+    try_found(manager).unwrap()
+}
+
+fn try_found(manager: &LogManager) -> StorageResult<Vec<Option<(Uuid, Found)>>> {
+    let show = |log: Arc<Log>| Ok((log.topic_id(), Found::of(&log)?));
+    (0..LOGS).map(|log| manager.log(&name(log)).map(show).transpose()).collect()
 }
 
 impl World {
@@ -145,12 +152,14 @@ impl World {
         let manager = open(&disk, &clock, &spawn)?;
         manager.start();
         let (ledgers, tasks) = (vec![None; LOGS], Tasks::default());
-        Ok(Self { clock, disk, manager, ledgers, spawn, tasks, batches: 0 })
+        Ok(Self { clock, disk, manager, ledgers, spawn, tasks, batches: 0, attempted: Bytes::new() })
     }
 
     pub(super) fn log(&self, log: usize) -> Option<(Arc<Log>, &Ledger)> {
         let ledger = self.ledgers[log].as_ref().filter(|ledger| !ledger.deleted)?;
-        Some((self.manager.log(&name(log)).expect("the log is there"), ledger))
+        let found = self.manager.log(&name(log));
+        assert!(found.is_some() || self.disk.failures() > 0, "log {log} is not there");
+        Some((found?, ledger))
     }
 
     fn change(&mut self, log: usize, change: impl FnMut(&mut Ledger)) {
@@ -198,10 +207,16 @@ impl World {
             return Ok(());
         }
         self.batches += 1;
-        let topic_id = Uuid::from_u128(u128::from(self.batches) << 8 | 7);
+        let topic_id = self.topic_id(log);
         self.manager.get_or_create(&name(log), topic_id, Arc::new(config()))?;
         self.ledgers[log] = Some(Ledger { topic_id, ..Ledger::default() });
         Ok(())
+    }
+
+    /// A new id, or that of a creation that failed.
+    fn topic_id(&self, log: usize) -> Uuid {
+        let tried = self.ledgers[log].as_ref().filter(|ledger| ledger.maybe).map(|ledger| ledger.topic_id);
+        tried.unwrap_or(Uuid::from_u128(u128::from(self.batches) << 8 | 7))
     }
 
     fn append(&mut self, number: usize, producer: Option<i64>, records: i32) -> StorageResult<()> {
@@ -213,6 +228,7 @@ impl World {
         }
         let epoch = ledger.epoch;
         let (batch, end) = (self.batch(properties, records), self.ledgers[number].as_ref().map(|ledger| ledger.end));
+        self.attempted = batch.clone();
         let info = log.append_records(batch.clone(), epoch, AppendOrigin::Client, 0)?;
         assert_eq!((Some(info.first_offset), info.duplicate), (end, false));
         log.update_high_watermark(info.log_end_offset);
@@ -248,22 +264,50 @@ impl World {
                 self.change(number, Ledger::flush);
             }
             Step::Truncate { batches, .. } => {
-                let Some(cut) = ledger.chain.iter().rev().nth(batches - 1) else { return Ok(()) };
-                // Never below what consumers may have seen of a deleted start.
-                let offset = cut.header.base_offset.max(ledger.start);
-                if ledger.chain.iter().any(|written| written.header.base_offset == offset) {
+                if let Some(offset) = ledger.cut_offset(batches) {
                     log.truncate_to(offset)?;
                     self.change(number, |ledger| ledger.truncate(offset));
                 }
             }
             Step::DeleteRecords { records, .. } => {
-                let offset = (ledger.start + records).min(ledger.end);
-                let start = log.delete_records_before(offset)?;
+                let start = log.delete_records_before((ledger.start + records).min(ledger.end))?;
                 self.change(number, |ledger| ledger.set_start(start));
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the log directory failed.
+    pub(super) fn is_offline(&self) -> bool {
+        self.manager.directories().any(|directory| directory.is_offline())
+    }
+
+    /// A step failed: what it would have done may have been done.
+    pub(super) fn attempt(&mut self, step: Step) {
+        let attempted = self.attempted.clone();
+        match step {
+            Step::Create(log) if self.log(log).is_none() => {
+                let topic_id = self.topic_id(log);
+                self.ledgers[log] = Some(Ledger { topic_id, deleted: true, maybe: true, ..Ledger::default() });
+            }
+            Step::Delete(log) => self.change(log, |ledger| ledger.deleted = true),
+            Step::Append { log, .. } | Step::AppendSequenced { log, .. } => {
+                self.change(log, |ledger| ledger.append(&attempted, ledger.end));
+            }
+            Step::Truncate { log, batches } => {
+                let is_untouched = self.log(log).is_some_and(|(log, ledger)| log.log_end_offset() == ledger.end);
+                if self.is_offline() || !is_untouched {
+                    self.change(log, |ledger| {
+                        ledger.cut_offset(batches).into_iter().for_each(|offset| ledger.truncate(offset));
+                    });
+                }
+            }
+            Step::DeleteRecords { log, records } => {
+                self.change(log, |ledger| ledger.set_start((ledger.start + records).min(ledger.end)));
+            }
+            _ => {}
+        }
     }
 
     /// Lets time pass in small steps, so that each task finds its moment.
@@ -275,14 +319,14 @@ impl World {
             self.tasks.run(&self.spawn);
             passed += step;
         }
-        let is_long = ms > 1000;
+        // The background flush has been there.
+        let is_flushed = ms > 1000 && !self.is_offline();
         for number in 0..LOGS {
             let Some((log, _)) = self.log(number) else { continue };
             let start = log.log_start_offset();
             self.change(number, |ledger| {
                 ledger.set_start(start);
-                if is_long && ledger.end > 0 {
-                    // The background flush has been there.
+                if is_flushed && ledger.end > 0 {
                     ledger.flush();
                 }
             });
@@ -298,12 +342,16 @@ impl World {
         self.spawn = InlineSpawn::default();
         self.manager = open(&self.disk, &self.clock, &self.spawn)?;
         self.manager.start();
-        for (number, after) in found(&self.manager).into_iter().enumerate() {
+        for (number, after) in try_found(&self.manager)?.into_iter().enumerate() {
             let Some(ledger) = self.ledgers[number].as_mut().filter(|ledger| !ledger.deleted) else {
-                assert!(after.is_none(), "a deleted log is back");
+                let maybe = self.ledgers[number].as_ref().is_some_and(|ledger| ledger.maybe);
+                assert!(maybe || after.is_none(), "a deleted log is back");
                 continue;
             };
-            let (topic_id, found) = after.expect("the log is there after a restart");
+            let Some((topic_id, found)) = after else {
+                assert!(self.disk.failures() > 0, "log {number} is not there after a restart");
+                return Err(StorageError::UnknownLog { topic_partition: name(number) });
+            };
             assert_eq!(topic_id, ledger.topic_id);
             found.check(ledger, ledger, true);
             ledger.start = found.start;
