@@ -1,14 +1,16 @@
 //! A consumer that reads along, through every restart, and holds each record against what must be: offsets without gaps and in order,
 //! checksums right, idempotent writers gapless and once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -22,6 +24,7 @@ use crate::clients::consumer_config;
 
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(60);
 const ASKED_WITHIN: Duration = Duration::from_secs(30);
+const RESETS_KEPT: usize = 10;
 
 /// Who wrote the record at an offset: 12 bytes each, as millions are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,7 @@ impl Follower {
                 while !stop.load(Ordering::SeqCst) {
                     match consumer.poll(Duration::from_millis(100)) {
                         Some(Ok(message)) => note(&topics, &partitions, &findings, &message),
-                        Some(Err(error)) => judge_error(&findings, &error),
+                        Some(Err(error)) => judge_error(&findings, &error, consumer.context()),
                         None => {}
                     }
                 }
@@ -235,22 +238,43 @@ fn note(topics: &[Topic], partitions: &Partitions, findings: &Findings, message:
     state.seen.push(Seen::of(&tag));
 }
 
-fn judge_error(findings: &Findings, error: &KafkaError) {
+/// Keeps what librdkafka says about offsets that it gives up: its errors do not tell why.
+#[derive(Clone, Default)]
+struct Resets {
+    lines: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl ClientContext for Resets {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "OFFSET" && message.contains("reset") {
+            let mut lines = self.lines.lock().expect("not poisoned");
+            lines.push_back(message.to_owned());
+            if lines.len() > RESETS_KEPT {
+                lines.pop_front();
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Resets {}
+
+fn judge_error(findings: &Findings, error: &KafkaError, resets: &Resets) {
     // A broker that is away is what this is about; a log that ends before what was read is not.
     if let Some(
         code @ (RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::BadMessage),
     ) = error.rdkafka_error_code()
     {
-        findings.add(format!("the follower: {code:?}: {error}"));
+        let lines = std::mem::take(&mut *resets.lines.lock().expect("not poisoned"));
+        findings.add(format!("the follower: {code:?}: {error}; {lines:?}"));
     }
 }
 
-fn reader(bootstrap: &str, topics: &[Topic]) -> Result<BaseConsumer> {
+fn reader(bootstrap: &str, topics: &[Topic]) -> Result<BaseConsumer<Resets>> {
     let mut config = consumer_config(bootstrap, "follower");
     config.set("auto.offset.reset", "error").set("check.crcs", "true").set("enable.partition.eof", "true");
     config.set("queued.max.messages.kbytes", "16384");
-    config.set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
-    let consumer: BaseConsumer = config.create()?;
+    config.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
+    let consumer: BaseConsumer<Resets> = config.create_with_context(Resets::default())?;
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
         for partition in 0..topic.partitions {
