@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::dirty_logs::{DirtyLogs, FlushLimits};
 use super::disk_full::{Room, is_full};
+use super::log::Log;
 use super::open_files::OpenFiles;
 use super::{StorageError, StorageResult};
 use crate::env::{Env, FileSystem};
@@ -43,6 +44,8 @@ pub struct LogDirectory {
     pub(super) room: Room,
     /// Partitions in it that are offline while it is not.
     partitions_offline: AtomicU64,
+    /// The metadata log, which is not the manager's: its offsets are written down with those of the others.
+    metadata_log: Mutex<Weak<Log>>,
     /// Itself, for its tasks.
     this: Weak<LogDirectory>,
 }
@@ -81,6 +84,7 @@ impl LogDirectory {
             checkpoint_due: AtomicBool::new(false),
             room: Room::default(),
             partitions_offline: AtomicU64::new(0),
+            metadata_log: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -166,6 +170,14 @@ impl LogDirectory {
             }
         }
         self.offline_error()
+    }
+
+    pub(super) fn set_metadata_log(&self, log: Weak<Log>) {
+        *self.metadata_log.lock() = log;
+    }
+
+    pub(super) fn metadata_log(&self) -> Option<Arc<Log>> {
+        self.metadata_log.lock().upgrade()
     }
 
     pub(super) fn note_partition_offline(&self) {

@@ -73,9 +73,15 @@ impl Log {
     pub(in crate::storage) fn checkpointed_offsets(&self) -> CheckpointedOffsets {
         let mut state = self.lock();
         Log::note_checkpoint(&mut state);
+        let recovery_point = match state.flush.truncated {
+            Some((end, last_batch_end)) if end == state.log_end_offset => state.recovery_point.min(last_batch_end),
+            _ => state.recovery_point,
+        };
+        // A start behind the recovery point could be behind the end of the log when the power is back.
+        let start = state.log_start_offset.min(recovery_point);
         CheckpointedOffsets {
-            recovery_point: state.recovery_point,
-            log_start_offset: (state.log_start_offset > state.first_base_offset()).then_some(state.log_start_offset),
+            recovery_point,
+            log_start_offset: (start > state.first_base_offset()).then_some(start),
             high_watermark: state.high_watermark.offset,
         }
     }

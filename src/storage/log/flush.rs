@@ -12,7 +12,7 @@ use super::{Log, LogState};
 use crate::env::DiskFile;
 use crate::storage::directory::LogDirectory;
 use crate::storage::dirty_logs::CHECKPOINT_BYTES;
-use crate::storage::file_names::{LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA};
+use crate::storage::file_names::{LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, SNAPSHOT_SUFFIX, offset_file};
 use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::{StorageError, StorageResult};
 
@@ -35,6 +35,10 @@ pub(in crate::storage) struct FlushState {
     unflushed_bytes: u64,
     /// Bytes synced since the recovery point was written down.
     bytes_since_checkpoint: u64,
+    /// The end of the log after it was cut within a batch, and the end of the last batch: a start finds no more than that.
+    pub(in crate::storage) truncated: Option<(i64, i64)>,
+    /// The recovery point that is written down, durably.
+    pub(in crate::storage) checkpointed: i64,
     /// Whether the directory's list of dirty logs has this one.
     listed: bool,
 }
@@ -203,9 +207,53 @@ impl Log {
         self.lock().flush.unflushed_bytes
     }
 
-    /// The recovery point was written down.
+    /// The recovery point is being written down.
     pub(super) fn note_checkpoint(state: &mut LogState) {
         state.flush.bytes_since_checkpoint = 0;
+    }
+
+    /// The recovery point was written down, durably.
+    pub(in crate::storage) fn note_checkpointed(&self, offset: i64) {
+        self.lock().flush.checkpointed = offset;
+    }
+
+    /// Makes everything before `offset` durable and has the recovery point written down, so that a recovery misses nothing when
+    /// segments before it are deleted or replaced: it looks for gaps behind the recovery point only.
+    pub(in crate::storage) fn checkpoint_through(&self, offset: i64) -> StorageResult<()> {
+        let (recovery_point, checkpointed) = {
+            let state = self.lock();
+            (state.recovery_point, state.flush.checkpointed)
+        };
+        if checkpointed >= offset {
+            return Ok(());
+        }
+        if recovery_point < offset {
+            self.flush()?;
+        }
+        self.directory.checkpoint()
+    }
+
+    /// Writes what a recovery begins with instead of the segment's first byte: index entries, and the producers as they are now.
+    fn shorten_recovery(&self, state: &mut LogState) -> StorageResult<()> {
+        let written = state.active.write_indexes().and_then(|()| {
+            // A recovery asks for both.
+            state.active.files.handle(SegmentFileKind::OffsetIndex)?;
+            state.active.files.handle(SegmentFileKind::TimeIndex).map(drop)
+        });
+        written.map_err(|error| state.active.files.write_error(SegmentFileKind::OffsetIndex, &error))?;
+        let before = state.snapshot_offset;
+        self.take_producer_snapshot(state)?;
+        if before < state.snapshot_offset && !state.begins_segment(before) {
+            // Kafka, too, keeps those of segments and the newest.
+            let path = offset_file(&self.path.get(), before, SNAPSHOT_SUFFIX);
+            match self.directory.env.disk.remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(self.directory.fail("removing", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes everything appended so far durable, on this thread, and moves the recovery point. A failure takes the log
@@ -255,10 +303,16 @@ impl Log {
         flush.last_flush = self.directory.env.clock.monotonic();
         flush.unflushed_bytes = flush.unflushed_bytes.saturating_sub(work.bytes);
         flush.bytes_since_checkpoint += work.bytes;
-        if flush.bytes_since_checkpoint >= CHECKPOINT_BYTES {
-            self.directory.ask_for_checkpoint();
-        }
+        let is_far = flush.bytes_since_checkpoint >= CHECKPOINT_BYTES;
         self.directory.note_change();
+        if is_far {
+            self.directory.ask_for_checkpoint();
+            if let Err(error) = self.shorten_recovery(&mut state) {
+                // Nothing but the next recovery misses it, unless the disk is broken.
+                tracing::warn!("{}: {error}", self.topic_partition);
+                self.directory.check_online()?;
+            }
+        }
         Ok(())
     }
 

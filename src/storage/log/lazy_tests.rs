@@ -18,7 +18,8 @@ fn reopen(world: &World, max_open_files: usize, clean_shutdown: bool) -> (Arc<Lo
     let disk = CrowdedDisk::new(world.disk.clone());
     let env = Env { disk: Arc::new(disk.clone()), ..Env::simulated(world.clock.clone(), 1) };
     let directory = LogDirectory::new(env, "/data", Uuid::nil(), max_open_files);
-    let options = LogOptions { clean_shutdown, recovery_point: 1 << 40, directory, ..world.options() };
+    let recovery_point = world.killed().open_clean().log_end_offset();
+    let options = LogOptions { clean_shutdown, recovery_point, directory, ..world.options() };
     (Log::open(options).unwrap(), disk)
 }
 

@@ -71,7 +71,8 @@ impl World {
 
     pub(in crate::storage) fn options(&self) -> LogOptions {
         let config = Arc::new(self.config.clone());
-        LogOptions::new(self.directory.clone(), TopicPartition::new("t", 0), config)
+        let compacted = config.compact;
+        LogOptions { compacted, ..LogOptions::new(self.directory.clone(), TopicPartition::new("t", 0), config) }
     }
 
     /// Opens the log as after a crash.

@@ -4,6 +4,8 @@ mod append;
 mod close;
 #[cfg(test)]
 mod concurrency_tests;
+#[cfg(test)]
+mod damage_tests;
 mod flush;
 #[cfg(test)]
 mod hostile_tests;
@@ -48,7 +50,7 @@ use super::segment::SealedSegment;
 use super::segment_files::LogPath;
 use super::{StorageError, StorageResult};
 use crate::config::LogConfig;
-use crate::types::TopicPartition;
+use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
 pub use append::{AppendOrigin, LogAppendInfo};
 pub(super) use append::{index_interval_bytes, parse_marker, preallocated_bytes};
 pub(super) use close::CheckpointedOffsets;
@@ -81,6 +83,8 @@ pub struct LogOptions {
     pub high_watermark: i64,
     /// Whether the directory was stopped cleanly, so that nothing needs recovery.
     pub clean_shutdown: bool,
+    /// Whether the cleaner has been at it, so that offsets may be missing.
+    pub compacted: bool,
     /// After so many milliseconds without a write a producer is forgotten (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
 }
@@ -97,6 +101,7 @@ impl LogOptions {
             log_start_offset: 0,
             high_watermark: 0,
             clean_shutdown: false,
+            compacted: false,
             producer_id_expiration_ms: 86_400_000,
         }
     }
@@ -120,6 +125,9 @@ impl Log {
     pub fn open(options: LogOptions) -> StorageResult<Arc<Self>> {
         let log = Arc::new(recovery::open(options)?);
         log.list_if_dirty();
+        if &*log.topic_partition.topic == CLUSTER_METADATA_TOPIC_NAME {
+            log.directory.set_metadata_log(Arc::downgrade(&log));
+        }
         Ok(log)
     }
 

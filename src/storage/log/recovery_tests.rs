@@ -292,7 +292,8 @@ proptest! {
                 }
                 Step::PowerCut => {
                     world = world.without_power();
-                    let options = LogOptions { log_start_offset: model.start, ..world.options() };
+                    let options =
+                        LogOptions { log_start_offset: model.start, high_watermark: model.start, ..world.options() };
                     log = Log::open(options).unwrap();
                     let end = log.log_end_offset();
                     prop_assert!(end >= model.flushed.max(model.start).min(model.end), "{end} {}", model.flushed);

@@ -142,6 +142,8 @@ impl Log {
         replacement: &Replacement,
         replacements: u64,
     ) -> StorageResult<Option<u64>> {
+        // A recovery takes gaps behind the recovery point for a torn tail: what the cleaner leaves out is before it, durably.
+        self.checkpoint_through(replacement.end_offset)?;
         // Nobody truncates the log or syncs its files while they get other names.
         let _flushing = self.flushing.lock();
         {

@@ -19,6 +19,17 @@ impl Log {
     /// Deletes the segments that retention no longer holds, oldest first, never beyond the high watermark; returns how many
     /// (`deleteOldSegments`). If all are expired, a new segment is begun first.
     pub fn delete_old_segments(self: &Arc<Self>, now_ms: i64) -> StorageResult<usize> {
+        let end = self.with_indexes(|state| {
+            let count = self.deletable_segments(state, now_ms)?;
+            Ok(count.map(|count| match count.checked_sub(1) {
+                None => None,
+                Some(last) if last < state.sealed.len() => Some(state.next_base_offset(last)),
+                Some(_) => Some(state.log_end_offset),
+            }))
+        })?;
+        let Some(end) = end else { return Ok(0) };
+        // The names of several files change: after a power cut some may have, which must not look like a torn log.
+        self.checkpoint_through(end)?;
         let removed = self.with_indexes(|state| {
             let count = match self.deletable_segments(state, now_ms)? {
                 Ok(count) => count,

@@ -127,7 +127,7 @@ fn indexes_are_the_same_after_a_crash() {
         |world, path| world.overwrite(path, &[7; 68]),
     ];
     for (number, damage) in damages.iter().enumerate() {
-        for recovery_point in [0, 150, 290, 1000] {
+        for recovery_point in [0, 150, 290, 480] {
             let killed = world.killed();
             for (path, _) in &whole {
                 // What is before the recovery point was synced.

@@ -36,15 +36,24 @@ impl Log {
     }
 
     /// Writes down, before anything is cut, that nothing from `offset` on is known to be durable: what is appended there later
-    /// must not pass for synced after a crash. The caller holds `flushing`.
+    /// must not pass for synced after a crash, and what is cut must not be missed. The caller holds `flushing`.
     fn lower_recovery_point(&self, offset: i64) -> StorageResult<()> {
         {
             let mut state = self.lock();
             self.check_usable(&state)?;
-            if state.recovery_point <= offset {
+            if offset >= state.log_end_offset {
                 return Ok(());
             }
-            state.recovery_point = offset;
+            // A batch around the offset goes as a whole: where that begins, the segment does at the latest.
+            let base_offset = match state.sealed_index_for(offset) {
+                Some(index) => state.sealed[index].base_offset(),
+                None => state.active.base_offset(),
+            };
+            let offset = offset.min(base_offset);
+            if state.recovery_point <= offset && state.flush.checkpointed <= offset {
+                return Ok(());
+            }
+            state.recovery_point = state.recovery_point.min(offset);
         }
         self.directory.checkpoint()
     }

@@ -9,11 +9,12 @@ use crate::storage::StorageResult;
 use crate::storage::checkpoint::{MAX_CHECKPOINT_BYTES, OffsetMap, encode_offsets, parse_offsets};
 use crate::storage::directory::LogDirectory;
 use crate::storage::log::{CheckpointedOffsets, Log};
-use crate::types::TopicPartition;
+use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
 
 pub(in crate::storage) const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
 pub(in crate::storage) const LOG_START_OFFSET: &str = "log-start-offset-checkpoint";
 pub(in crate::storage) const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
 
 /// What the checkpoint files of a directory hold, as read or as last written.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,8 @@ pub(in crate::storage) struct DirectoryCheckpoints {
     pub(super) recovery_points: OffsetMap,
     pub(super) log_start_offsets: OffsetMap,
     pub(super) high_watermarks: OffsetMap,
+    /// The cleaner's, as it was at the start.
+    pub(super) cleaned: OffsetMap,
     /// [`LogDirectory::changes`] when the high watermarks, and all three, were written last.
     high_watermarks_at: Option<u64>,
     all_at: Option<u64>,
@@ -41,6 +44,7 @@ impl DirectoryCheckpoints {
             recovery_points: read(RECOVERY_POINT),
             log_start_offsets: read(LOG_START_OFFSET),
             high_watermarks: read(HIGH_WATERMARK),
+            cleaned: read(CLEANED),
             high_watermarks_at: None,
             all_at: None,
         }
@@ -59,10 +63,12 @@ impl LogManager {
         let mut high_watermarks = OffsetMap::new();
         for (name, offsets) in self.offsets_in(managed) {
             recovery_points.insert(name.clone(), offsets.recovery_point);
-            high_watermarks.insert(name.clone(), offsets.high_watermark);
+            if &*name.topic != CLUSTER_METADATA_TOPIC_NAME {
+                high_watermarks.insert(name.clone(), offsets.high_watermark);
+            }
             log_start_offsets.extend(offsets.log_start_offset.map(|offset| (name, offset)));
         }
-        write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, recovery_points)?;
+        self.write_points(managed, &mut checkpoints, recovery_points)?;
         write(&managed.directory, LOG_START_OFFSET, &mut checkpoints.log_start_offsets, log_start_offsets)?;
         write(&managed.directory, HIGH_WATERMARK, &mut checkpoints.high_watermarks, high_watermarks)?;
         checkpoints.all_at = Some(changes);
@@ -75,7 +81,22 @@ impl LogManager {
         let mut checkpoints = managed.checkpoints.lock();
         let offsets = self.offsets_in(managed).into_iter();
         let recovery_points = offsets.map(|(name, offsets)| (name, offsets.recovery_point)).collect();
-        write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, recovery_points)
+        self.write_points(managed, &mut checkpoints, recovery_points)
+    }
+
+    fn write_points(
+        &self,
+        managed: &ManagedDirectory,
+        checkpoints: &mut DirectoryCheckpoints,
+        points: OffsetMap,
+    ) -> StorageResult<()> {
+        write(&managed.directory, RECOVERY_POINT, &mut checkpoints.recovery_points, points)?;
+        for log in self.logs_in(managed).into_iter().chain(managed.directory.metadata_log()) {
+            if let Some(point) = checkpoints.recovery_points.get(log.topic_partition()) {
+                log.note_checkpointed(*point);
+            }
+        }
+        Ok(())
     }
 
     /// Writes `replication-offset-checkpoint` of a directory, if anything changed.
@@ -110,7 +131,7 @@ impl LogManager {
 
     /// What is to be written down of every log in a directory, the offline ones among them.
     fn offsets_in(&self, managed: &ManagedDirectory) -> Vec<(TopicPartition, CheckpointedOffsets)> {
-        let logs = self.logs_in(managed).into_iter();
+        let logs = self.logs_in(managed).into_iter().chain(managed.directory.metadata_log());
         let served = logs.map(|log| (log.topic_partition().clone(), log.checkpointed_offsets()));
         served.chain(self.offline_offsets_in(managed)).collect()
     }
@@ -125,11 +146,10 @@ impl ManagedDirectory {
     pub(super) fn new(
         directory: Arc<LogDirectory>,
         checkpoints: DirectoryCheckpoints,
-        fully_loaded: bool,
         was_clean: bool,
         lock: Option<Box<dyn Send + Sync>>,
     ) -> Self {
-        Self { directory, checkpoints: Mutex::new(checkpoints), fully_loaded, was_clean, _lock: lock }
+        Self { directory, checkpoints: Mutex::new(checkpoints), fully_loaded: false, was_clean, lock: Mutex::new(lock) }
     }
 }
 

@@ -9,7 +9,9 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::config::LogConfig;
-use crate::env::{Call, Disk, Env, Failure, Fault, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, PlannedFault};
+use crate::env::{
+    Call, Disk, Env, Failure, Fault, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, OpenMode, PlannedFault,
+};
 use crate::record::BatchProperties;
 use crate::storage::log::log_tests::{batch, read_all};
 use crate::storage::*;
@@ -344,6 +346,100 @@ fn a_power_cut_at_any_moment_of_the_first_start_leaves_a_directory_that_starts()
             let manager = after.open(&["/srv/ottla/data"]).unwrap_or_else(|error| panic!("{number}: {error}"));
             let log = log_of(&manager, 0);
             assert!(number + 1 < flushed.len() || log.log_end_offset() == 2, "{number}: the flushed record is lost");
+        }
+    }
+}
+
+/// Damage of what was on the disk costs one partition, and nothing is done to it.
+#[test]
+fn a_damaged_partition_is_offline_alone() {
+    let world = World::new();
+    let manager = world.open(&["/data"]).unwrap();
+    for partition in 0..3 {
+        let log = log_of(&manager, partition);
+        (0..9).for_each(|_| drop(append_as(&log, AppendOrigin::Client).unwrap()));
+        log.flush().unwrap();
+    }
+    manager.directories[0].directory.checkpoint().unwrap();
+    let world = world.killed();
+    let path = Path::new("/data/t-1/00000000000000000000.log");
+    let segments = world.disk.read_dir(Path::new("/data/t-1")).unwrap();
+    let last = segments.iter().rfind(|path| path.extension().is_some_and(|extension| extension == "log")).unwrap();
+    let whole = world.disk.read(last, 10_000).unwrap();
+    world.disk.open(last, OpenMode::ReadWrite).unwrap().write_all_at(&[0], whole.len() as u64 - 5).unwrap();
+    for _ in 0..2 {
+        let manager = world.open(&["/data"]).unwrap();
+        let reason = manager.offline_reason(&name(1)).expect("it is offline").to_string();
+        assert!(reason.contains(&last.display().to_string()) && reason.contains("damage at byte"), "{reason}");
+        assert!(manager.log(&name(1)).is_none() && manager.has_anything_offline());
+        let config = Arc::new(LogConfig::default());
+        let again = manager.get_or_create(&name(1), Uuid::from_u128(9), config);
+        assert!(matches!(again, Err(StorageError::PartitionOffline { .. })));
+        append_as(&log_of(&manager, 0), AppendOrigin::Client).unwrap();
+        let described = &manager.log_dirs()[0];
+        assert_eq!((described.is_offline, described.logs.len()), (false, 3));
+        assert!(described.logs[1].1 > whole.len() as u64);
+        manager.shutdown(1).unwrap();
+        assert!(!world.has_marker("/data"), "the next start must not trust it");
+    }
+    world.disk.open(last, OpenMode::ReadWrite).unwrap().write_all_at(&whole, 0).unwrap();
+    let repaired = world.killed();
+    assert_eq!(log_of(&repaired.open(&["/data"]).unwrap(), 1).log_end_offset(), 18);
+    world.disk.remove_file(path).unwrap();
+    world.disk.remove_file(last).unwrap();
+    let manager = world.open(&["/data"]).unwrap();
+    assert!(manager.offline_reason(&name(1)).is_some());
+    manager.delete_async(&name(1)).unwrap();
+    assert_eq!(log_of(&manager, 1).log_end_offset(), 0, "its topic was deleted, another one may have its name");
+    drop(manager);
+    let manager = world.open(&["/data"]).unwrap();
+    assert_eq!((log_of(&manager, 1).log_end_offset(), log_of(&manager, 0).log_end_offset()), (0, 22));
+}
+
+/// What is marked while it is served is refused from then on, and no marker is written.
+#[test]
+fn a_partition_can_be_taken_offline_while_the_rest_serves() {
+    let world = World::new();
+    let manager = world.open(&["/data"]).unwrap();
+    let (log, other) = (log_of(&manager, 0), log_of(&manager, 1));
+    append_as(&log, AppendOrigin::Client).unwrap();
+    log.mark_offline("a sealed segment has rotted");
+    log.mark_offline("a second reason");
+    let refused = append_as(&log, AppendOrigin::Client).unwrap_err().to_string();
+    assert_eq!(refused, "t-0 is offline: a sealed segment has rotted");
+    assert!(matches!(log.read(0, 1, FetchIsolation::LogEnd, true), Err(StorageError::PartitionOffline { .. })));
+    append_as(&other, AppendOrigin::Client).unwrap();
+    manager.flush_dirty_logs_in(0);
+    assert_eq!((log.recovery_point(), other.recovery_point()), (0, 2));
+    assert!(manager.shutdown(1).is_err());
+    assert!(!world.has_marker("/data"));
+}
+
+/// What is cut off an open log is not missed by the recovery after a crash in the middle of it.
+#[test]
+fn a_crash_while_a_log_is_cut_is_no_damage() {
+    for offset in [0, 5, 9, 17, 1000] {
+        let world = World::new();
+        let manager = world.open(&["/data"]).unwrap();
+        let log = log_of(&manager, 0);
+        (0..9).for_each(|_| drop(append_as(&log, AppendOrigin::Client).unwrap()));
+        log.flush().unwrap();
+        manager.directories[0].directory.checkpoint().unwrap();
+        world.disk.watch();
+        match offset > 18 {
+            true => log.truncate_fully_and_start_at(offset).unwrap(),
+            false => assert!(log.truncate_to(offset).unwrap()),
+        }
+        log.flush().unwrap();
+        manager.directories[0].directory.checkpoint().unwrap();
+        for moment in world.disk.moments() {
+            for disk in moment.disk.power_cuts().take(40, 2).map(|cut| cut.disk).chain([moment.disk.process_crash()]) {
+                let after = World::on(world.clock.clone(), disk);
+                let manager = after.open(&["/data"]).unwrap();
+                assert!(manager.offline_reason(&name(0)).is_none(), "{offset}: {}", moment.what);
+                let end = log_of(&manager, 0).log_end_offset();
+                assert!((0..=18).contains(&end) || end == offset, "{offset}: {}: {end}", moment.what);
+            }
         }
     }
 }

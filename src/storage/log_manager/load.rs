@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::checkpoints::DirectoryCheckpoints;
 use super::offline::OfflineLog;
-use super::{ClaimedDirectory, LogManager, LogManagerOptions, ManagedDirectory, parallel};
+use super::parallel::{self, ITEMS_PER_THREAD_MIN};
+use super::{ClaimedDirectory, LogManager, LogManagerOptions, ManagedDirectory};
 use crate::env::{Env, FileKind};
 use crate::storage::cleaner::LogCleaner;
 use crate::storage::directory::LogDirectory;
@@ -62,14 +63,12 @@ struct Found {
     offline: HashMap<TopicPartition, OfflineLog>,
 }
 
-type Loaded = Arc<Mutex<Found>>;
-
 /// Opens all log directories (see [`LogManager::open`]).
 pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogManager> {
     let claims = claim_all(&env, &options)?;
     let incomplete = claims.has_new_ones || !claims.unusable.is_empty();
     let cluster_id = claims.usable.first().map(|first| first.properties.cluster_id.clone()).unwrap_or_default();
-    let loaded = Loaded::default();
+    let mut found = Vec::new();
     let mut directories = Vec::new();
     let mut previous_broker_epoch = i64::MAX;
     for Claimed { path, properties, lock } in claims.usable {
@@ -81,14 +80,19 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
         let checkpoints = DirectoryCheckpoints::read(&directory);
         let clean = take_clean_marker(&directory)?;
         previous_broker_epoch = previous_broker_epoch.min(clean.unwrap_or(-1));
-        let fully_loaded = load_directory(&env, &options, &directory, &checkpoints, clean.is_some(), &loaded)?;
-        directories.push(ManagedDirectory::new(directory, checkpoints, fully_loaded, clean.is_some(), Some(lock)));
+        found.extend(find_logs(&env, &options, &directory, &checkpoints, clean.is_some())?);
+        directories.push(ManagedDirectory::new(directory, checkpoints, clean.is_some(), Some(lock)));
+    }
+    let threads = options.recovery_threads.saturating_mul(directories.len());
+    let Found { logs, offline } = open_logs(&env, threads, found);
+    for managed in &mut directories {
+        managed.fully_loaded = !managed.directory.is_offline();
     }
     for (path, reason) in claims.unusable {
         previous_broker_epoch = -1;
         let directory = LogDirectory::new(env.clone(), path, Uuid::nil(), options.max_open_files);
         directory.take_offline(reason);
-        directories.push(ManagedDirectory::new(directory, DirectoryCheckpoints::default(), false, false, None));
+        directories.push(ManagedDirectory::new(directory, DirectoryCheckpoints::default(), false, None));
     }
     let position =
         |managed: &ManagedDirectory| options.log_dirs.iter().position(|path| path == managed.directory.path());
@@ -98,7 +102,6 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
     {
         first.directory.check_online()?;
     }
-    let Found { logs, offline } = std::mem::take(&mut *loaded.lock());
     let cleaner = LogCleaner::new(env.clone(), options.cleaner.clone(), options.metrics.clone());
     directories.iter().for_each(|managed| cleaner.load_checkpoint(&managed.directory));
     Ok(LogManager {
@@ -261,15 +264,14 @@ fn take_clean_marker(directory: &LogDirectory) -> StorageResult<Option<i64>> {
     Ok(Some(broker_epoch))
 }
 
-/// Opens all logs of a directory; false if that failed and the directory is offline now.
-fn load_directory(
+/// The logs in a directory, and how to open them.
+fn find_logs(
     env: &Env,
     options: &LogManagerOptions,
     directory: &Arc<LogDirectory>,
     checkpoints: &DirectoryCheckpoints,
     clean: bool,
-    loaded: &Loaded,
-) -> StorageResult<bool> {
+) -> StorageResult<Vec<LogOptions>> {
     let entries = env.disk.read_dir(directory.path());
     let entries = entries.map_err(|error| StorageError::io("listing", directory.path(), &error))?;
     let mut found = Vec::new();
@@ -294,9 +296,17 @@ fn load_directory(
             directory.path().display()
         );
     }
-    let (into, owner) = (loaded.clone(), directory.clone());
-    parallel::for_each(env, options.recovery_threads, found, move |options: LogOptions| {
-        let name = options.topic_partition.clone();
+    Ok(found)
+}
+
+/// Opens logs on several threads. Those that cannot be opened are offline; if their directory is, all others in it are left out.
+fn open_logs(env: &Env, threads: usize, found: Vec<LogOptions>) -> Found {
+    let loaded: Arc<Mutex<Found>> = Arc::default();
+    let into = loaded.clone();
+    // A recovery is worth a thread, a log that was stopped cleanly is not.
+    let items_per_thread = if found.iter().all(|options| options.clean_shutdown) { ITEMS_PER_THREAD_MIN } else { 1 };
+    parallel::for_each(env, threads, items_per_thread, found, move |options: LogOptions| {
+        let (name, owner) = (options.topic_partition.clone(), options.directory.clone());
         if owner.is_offline() {
             return;
         }
@@ -314,13 +324,10 @@ fn load_directory(
             }
         }
     });
-    let online = !directory.is_offline();
-    let mut loaded = loaded.lock();
-    if !online {
-        loaded.logs.retain(|_, log| !Arc::ptr_eq(log.log_directory(), directory));
-        loaded.offline.retain(|_, log| !Arc::ptr_eq(&log.directory, directory));
-    }
-    Ok(online)
+    let mut found = std::mem::take(&mut *loaded.lock());
+    found.logs.retain(|_, log| !log.log_directory().is_offline());
+    found.offline.retain(|_, log| !log.directory.is_offline());
+    found
 }
 
 fn options_of(
@@ -339,6 +346,7 @@ fn options_of(
         log_start_offset: offset(&checkpoints.log_start_offsets),
         high_watermark: offset(&checkpoints.high_watermarks),
         clean_shutdown,
+        compacted: checkpoints.cleaned.contains_key(&topic_partition),
         producer_id_expiration_ms: options.producer_id_expiration_ms,
         topic_partition,
     }

@@ -149,8 +149,8 @@ pub(super) struct ManagedDirectory {
     pub(super) fully_loaded: bool,
     /// Whether the last stop was clean.
     pub(super) was_clean: bool,
-    /// Keeps other processes out until the manager is gone; `None` where the directory could not be used.
-    _lock: Option<Box<dyn Send + Sync>>,
+    /// Keeps other processes out until the logs are closed, or the manager is gone; `None` where the directory could not be used.
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 /// All logs of the broker.
@@ -263,9 +263,11 @@ impl LogManager {
     pub fn metadata_log_options(&self, config: Arc<LogConfig>) -> Option<LogOptions> {
         let managed = self.directories.first()?;
         let name = TopicPartition::new(CLUSTER_METADATA_TOPIC_NAME, 0);
+        let recovery_point = managed.checkpoints.lock().recovery_points.get(&name).copied().unwrap_or(0);
         Some(LogOptions {
             topic_id: METADATA_TOPIC_ID,
             clean_shutdown: managed.was_clean,
+            recovery_point,
             ..LogOptions::new(managed.directory.clone(), name, config)
         })
     }
@@ -379,6 +381,8 @@ impl LogManager {
             });
             failed.extend(written.err().map(|error| (directory.path().to_owned(), error)));
         }
+        // Not when the manager is dropped: one of its tasks may look at it just now.
+        self.directories.iter().for_each(|managed| drop(managed.lock.lock().take()));
         match failed.into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(()),
@@ -389,12 +393,18 @@ impl LogManager {
     fn close_logs(&self) -> Vec<(PathBuf, StorageError)> {
         let failed: Arc<Mutex<Vec<(PathBuf, StorageError)>>> = Arc::default();
         let failures = failed.clone();
-        parallel::for_each(&self.env, CLOSING_THREADS, self.logs(), move |log: Arc<Log>| {
-            if let Err(error) = again_if_full(|| log.prepare_close()) {
-                tracing::error!("closing the log of {}: {error}", log.topic_partition());
-                failures.lock().push((log.log_directory().path().to_owned(), error));
-            }
-        });
+        parallel::for_each(
+            &self.env,
+            CLOSING_THREADS,
+            parallel::ITEMS_PER_THREAD_MIN,
+            self.logs(),
+            move |log: Arc<Log>| {
+                if let Err(error) = again_if_full(|| log.prepare_close()) {
+                    tracing::error!("closing the log of {}: {error}", log.topic_partition());
+                    failures.lock().push((log.log_directory().path().to_owned(), error));
+                }
+            },
+        );
         let mut failed = std::mem::take(&mut *failed.lock());
         for managed in &self.directories {
             let logs = self.logs_in(managed);

@@ -7,17 +7,18 @@ use parking_lot::Mutex;
 
 use crate::env::Env;
 
-/// Below this many items more threads cost more than they bring.
-const ITEMS_PER_THREAD_MIN: usize = 16;
+/// Below this many items, of little work each, more threads cost more than they bring.
+pub(super) const ITEMS_PER_THREAD_MIN: usize = 16;
 
 /// Runs `work` on every item, on the caller's thread and up to `threads` - 1 of the blocking pool; returns when all is done.
 pub(super) fn for_each<T: Send + 'static>(
     env: &Env,
     threads: usize,
+    items_per_thread: usize,
     items: Vec<T>,
     work: impl Fn(T) + Send + Sync + 'static,
 ) {
-    let helpers = threads.saturating_sub(1).min(items.len() / ITEMS_PER_THREAD_MIN);
+    let helpers = threads.saturating_sub(1).min(items.len() / items_per_thread.max(1));
     let queue = Arc::new(Mutex::new(items));
     let work = Arc::new(work);
     let (done, finished) = sync_channel::<()>(helpers.max(1));

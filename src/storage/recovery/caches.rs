@@ -16,7 +16,9 @@ use crate::storage::leader_epoch_cache::LeaderEpochCache;
 use crate::storage::log::{AppendOrigin, LogState, parse_marker};
 use crate::storage::producer_snapshot::{self, MAX_SNAPSHOT_BYTES};
 use crate::storage::producer_state::ProducerState;
+use crate::storage::segment::read_header;
 use crate::storage::segment_files::{SegmentFileKind, is_not_found};
+use crate::storage::sparse_index::{Floor, OffsetEntry, floor_on_disk};
 use crate::storage::{StorageError, StorageResult};
 
 /// Replaces `leader-epoch-checkpoint` without syncing it.
@@ -106,7 +108,9 @@ impl Loader<'_> {
             }
             let failure = |error: io::Error| files.read_error(SegmentFileKind::Log, &error);
             let log = files.existing(SegmentFileKind::Log).map_err(failure)?;
-            let mut scanner = BatchScanner::new(log.clone(), 0, size);
+            let is_active = files.base_offset() == state.active.base_offset();
+            let start = if is_active { self.position_before(state, &log, from)? } else { 0 };
+            let mut scanner = BatchScanner::new(log.clone(), start, size);
             loop {
                 match scanner.next().map_err(failure)? {
                     Scanned::Batch { position, header } if header.last_offset() >= from => {
@@ -128,6 +132,27 @@ impl Loader<'_> {
             files.close();
         }
         Ok(())
+    }
+
+    /// The position of a batch in the active segment that ends at or before an offset, as the index has it; 0 if it has none.
+    fn position_before(&self, state: &LogState, log: &Arc<dyn DiskFile>, offset: i64) -> StorageResult<u64> {
+        let active = &state.active;
+        let key = offset - active.base_offset();
+        if key <= 0 {
+            return Ok(0);
+        }
+        let kind = SegmentFileKind::OffsetIndex;
+        let entry = match active.offset_index.floor(key) {
+            Floor::Known(entry) => entry,
+            Floor::OnDisk(count) => (active.files.existing(kind))
+                .and_then(|index| floor_on_disk::<OffsetEntry>(&index, count, key))
+                .map_err(|error| active.files.read_error(kind, &error))?,
+        };
+        let Some(entry) = entry else { return Ok(0) };
+        let position = u64::from(entry.position);
+        let header = read_header(&**log, position).map_err(|error| active.files.read_error(kind, &error))?;
+        let last_offset = active.base_offset() + i64::from(entry.relative_offset);
+        Ok(if header.is_some_and(|header| header.last_offset() == last_offset) { position } else { 0 })
     }
 
     /// Loads the newest usable snapshot and replays what follows (`rebuildProducerState`).

@@ -1,6 +1,7 @@
 //! Opening a log: finding its files, recovering what was not stopped cleanly, rebuilding what is missing (`LogLoader`).
 
 mod caches;
+mod scan;
 mod segments;
 mod swap;
 mod transactions;
@@ -57,6 +58,8 @@ struct Listing {
     time_indexes: Vec<i64>,
     snapshots: Vec<i64>,
     transaction_indexes: Vec<i64>,
+    /// What an interrupted deletion, cleaning or replacement left; indexes without a segment.
+    leftovers: Vec<PathBuf>,
 }
 
 /// Opens a log (see [`Log::open`]).
@@ -111,13 +114,7 @@ impl Loader<'_> {
             self.first_hole = Some(vouched_for);
         }
         if state.log_start_offset > state.log_end_offset {
-            tracing::warn!(
-                "{}: log end offset {} is smaller than log start offset {}; starting an empty log there",
-                self.at.display(),
-                state.log_end_offset,
-                state.log_start_offset
-            );
-            self.restart_at_log_start(&mut state)?;
+            self.settle_log_start(&mut state)?;
         }
         state.set_high_watermark(self.options.high_watermark);
         self.load_epochs(&mut state, is_new)?;
@@ -127,6 +124,7 @@ impl Loader<'_> {
         // What an unclean stop left may be in the page cache only: files, names and epochs. The first flush makes it durable;
         // until then the recovery point stays.
         state.flush.last_flush = self.directory.env.clock.monotonic();
+        state.flush.checkpointed = self.options.recovery_point;
         // A clean stop syncs nothing of an empty log.
         let is_empty = state.log_end_offset == state.log_start_offset;
         let unsynced = is_new || is_empty || self.changed || !self.options.clean_shutdown;
@@ -207,7 +205,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Sorts the directory's files by kind and removes what an interrupted deletion, cleaning or replacement left.
+    /// Sorts the directory's files by kind.
     fn list(&mut self) -> StorageResult<Listing> {
         let disk = &self.directory.env.disk;
         let mut listing = Listing::default();
@@ -216,11 +214,10 @@ impl Loader<'_> {
         if swap::complete(self.directory, &self.at, &entries)? {
             entries = read()?;
         }
-        let mut leftovers = Vec::new();
         for entry in entries {
             let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if [DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp"].iter().any(|suffix| name.ends_with(suffix)) {
-                leftovers.push(entry);
+                listing.leftovers.push(entry);
             } else if let Some(offset) = parse_offset_file(&entry, LOG_SUFFIX) {
                 listing.segments.push(offset);
             } else if let Some(offset) = parse_offset_file(&entry, INDEX_SUFFIX) {
@@ -248,10 +245,7 @@ impl Loader<'_> {
             (&listing.transaction_indexes, TRANSACTION_INDEX_SUFFIX),
         ] {
             let orphans = offsets.iter().filter(|offset| listing.segments.binary_search(offset).is_err());
-            leftovers.extend(orphans.map(|offset| offset_file(&self.at, *offset, suffix)));
-        }
-        for path in leftovers {
-            self.remove(&path)?;
+            listing.leftovers.extend(orphans.map(|offset| offset_file(&self.at, *offset, suffix)));
         }
         Ok(listing)
     }
@@ -274,7 +268,7 @@ impl Loader<'_> {
 
     fn sync_names(&self) -> StorageResult<()> {
         let synced = self.directory.env.disk.sync_dir(&self.at);
-        synced.map_err(|error| self.directory.fail("syncing", &self.at, &error))
+        synced.map_err(|error| self.directory.fail_sync(&self.at, &error))
     }
 
     /// Cuts a segment that may have been there before.
@@ -286,6 +280,25 @@ impl Loader<'_> {
         for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX] {
             self.remove(&offset_file(&self.at, files.base_offset(), suffix))?;
         }
+        Ok(())
+    }
+
+    /// The start that was written down is behind the end of the log. The high watermark, which is never behind a start, tells whether
+    /// records were deleted up to there and then lost; if not, the file with the start is damaged, and nothing must go for it.
+    fn settle_log_start(&mut self, state: &mut LogState) -> StorageResult<()> {
+        let (start, end) = (state.log_start_offset, state.log_end_offset);
+        if self.options.high_watermark >= start {
+            tracing::warn!(
+                "{}: the log ends at {end}, before its start {start}; starting an empty log there",
+                self.at.display()
+            );
+            return self.restart_at_log_start(state);
+        }
+        tracing::error!(
+            "{}: the log ends at {end}, and log-start-offset-checkpoint says that it starts at {start}, which cannot be; it is not used",
+            self.at.display()
+        );
+        state.log_start_offset = state.first_base_offset();
         Ok(())
     }
 

@@ -3,12 +3,10 @@
 use std::io;
 
 use super::{Listing, Loader};
-use crate::record::BatchHeader;
-use crate::storage::batch_scan::{BatchScanner, Scanned, WholeBatchScanner};
-use crate::storage::checkpoint::EpochEntry;
-use crate::storage::log::{index_interval_bytes, preallocated_bytes};
+use crate::storage::batch_scan::{BatchScanner, Scanned};
+use crate::storage::log::preallocated_bytes;
 use crate::storage::segment::{ActiveSegment, SealedSegment, TimestampOffset, read_header};
-use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
+use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
 use crate::storage::sparse_index::{OffsetEntry, SparseIndex, TimeEntry, partition_on_disk, read_entry};
 use crate::storage::transaction_index::read_entries;
 use crate::storage::{StorageError, StorageResult};
@@ -16,66 +14,84 @@ use crate::types::NO_TIMESTAMP;
 
 /// Where the recovery of a segment begins: behind what the recovery point vouches for.
 pub(super) struct RecoveryStart {
-    offset_entries: usize,
-    offset_entry: OffsetEntry,
-    time_entries: usize,
-    time_entry: Option<TimeEntry>,
+    pub(super) offset_entries: usize,
+    pub(super) offset_entry: OffsetEntry,
+    pub(super) time_entries: usize,
+    pub(super) time_entry: Option<TimeEntry>,
 }
 
 impl Loader<'_> {
-    /// Opens all segments, recovering those at and behind the recovery point; gives them and the log end offset.
+    /// Opens all segments, recovering the one that holds the recovery point and those behind it; gives them and the log end offset.
+    ///
+    /// What is behind the recovery point ends with the first batch that is not whole, or where a segment does not begin where the one
+    /// before it ends. What is before it was on the disk: it is never cut, and without it the log is not opened
+    /// ([`StorageError::PartitionOffline`]); nothing has been changed then.
     pub(super) fn load_segments(
         &mut self,
         listing: &mut Listing,
     ) -> StorageResult<(Vec<SealedSegment>, ActiveSegment, i64)> {
-        let Some(last) = listing.segments.last().copied() else {
+        let segments = std::mem::take(&mut listing.segments);
+        let Some(last) = segments.len().checked_sub(1) else {
+            self.check_lost_segments()?;
+            self.remove_leftovers(listing)?;
             return self.first_segment(self.options.log_start_offset.max(0));
         };
-        let recover_from = if self.options.clean_shutdown {
-            listing.segments.len()
-        } else {
-            let above = listing.segments.partition_point(|base| *base <= self.options.recovery_point);
-            above.saturating_sub(1)
+        let first = match self.options.clean_shutdown {
+            true => last,
+            false => segments.partition_point(|base| *base <= self.options.recovery_point).saturating_sub(1),
         };
-        let mut sealed = Vec::new();
-        for (index, base_offset) in listing.segments.iter().copied().enumerate() {
-            let next = listing.segments.get(index + 1).copied();
-            if index < recover_from && next.is_some() {
-                // Trusted; its size and its indexes are looked at when they are first used.
-                sealed.push(SealedSegment::listed(
-                    base_offset,
-                    listing.transaction_indexes.binary_search(&base_offset).is_ok(),
-                ));
-                continue;
+        // Trusted; their sizes and their indexes are looked at when they are first used.
+        let listed = |base: &i64| SealedSegment::listed(*base, listing.transaction_indexes.binary_search(base).is_ok());
+        let mut sealed: Vec<SealedSegment> = segments[..first].iter().map(listed).collect();
+        if self.options.clean_shutdown
+            && let Some((active, end_offset)) = self.open_active(&self.files(segments[last]), listing)?
+        {
+            self.check_end(&active.files, end_offset, active.size, "the file ends")?;
+            self.remove_leftovers(listing)?;
+            return Ok((sealed, active, end_offset));
+        }
+        let mut newest: Option<(ActiveSegment, i64)> = None;
+        for (index, base_offset) in segments.iter().copied().enumerate().skip(first) {
+            if let Some((active, end_offset)) = &newest
+                && let Some(reason) = self.misfit(*end_offset, base_offset)
+            {
+                tracing::warn!(
+                    "{}: {reason}; removing what follows",
+                    active.files.path_of(SegmentFileKind::Log).display()
+                );
+                self.remove_segments(&segments[index..])?;
+                break;
+            }
+            if let Some((_, end_offset)) = &newest
+                && *end_offset < base_offset
+            {
+                self.first_hole.get_or_insert(*end_offset);
             }
             let files = self.files(base_offset);
-            if index < recover_from
-                && let Some((active, end_offset)) = self.open_active(&files, listing)?
-            {
-                return Ok((sealed, active, end_offset));
+            let start = if index == first { self.recovery_start(&files, listing)? } else { None };
+            let scan = self.scan_segment(files, start)?;
+            if index == first {
+                self.check_scan(&scan, index < last)?;
+                self.remove_leftovers(listing)?;
             }
-            let start = if index == recover_from { self.recovery_start(&files, listing)? } else { None };
             if listing.transaction_indexes.binary_search(&base_offset).is_ok() {
                 self.transactions_from.get_or_insert(base_offset);
             }
-            let (mut active, end_offset, cut) = self.recover_segment(files, start)?;
-            self.changed |= next.is_some();
-            if next.is_some_and(|next| next != end_offset) {
-                self.first_hole.get_or_insert(end_offset);
-            }
-            if !cut && next.is_some() {
+            if let Some((mut active, _)) = newest.take() {
                 let segment = active.seal();
                 sealed.push(segment.map_err(|error| active.files.write_error(SegmentFileKind::OffsetIndex, &error))?);
-                continue;
+                self.changed = true;
             }
-            for later in &listing.segments[index + 1..] {
-                tracing::warn!("{}: removing segment {later} behind a damaged one", self.at.display());
-                self.remove_segment(*later)?;
+            if scan.broken.is_some() && index < last {
+                tracing::warn!("{}: removing the segments behind a damaged one", self.at.display());
+                self.remove_segments(&segments[index + 1..])?;
+                newest = Some(self.finish_segment(scan)?);
+                break;
             }
-            return Ok((sealed, active, end_offset));
+            newest = Some(self.finish_segment(scan)?);
         }
-        // Not reached: the last segment always returns.
-        self.first_segment(last)
+        let Some((active, end_offset)) = newest else { return self.first_segment(segments[last]) };
+        Ok((sealed, active, end_offset))
     }
 
     pub(super) fn first_segment(&mut self, offset: i64) -> StorageResult<(Vec<SealedSegment>, ActiveSegment, i64)> {
@@ -86,7 +102,7 @@ impl Loader<'_> {
         Ok((Vec::new(), active, offset))
     }
 
-    fn size_of(&self, files: &SegmentFiles, kind: SegmentFileKind) -> StorageResult<u64> {
+    pub(super) fn size_of(&self, files: &SegmentFiles, kind: SegmentFileKind) -> StorageResult<u64> {
         let path = files.path_of(kind);
         match self.directory.env.disk.metadata(&path) {
             Ok(metadata) => Ok(metadata.len),
@@ -187,59 +203,6 @@ impl Loader<'_> {
         Ok(entries.map_err(|error| files.read_error(kind, &error))?.map(|entries| entries.len()))
     }
 
-    /// Reads a segment with checksums from the recovery point on, rebuilds its indexes from there and cuts it at the first invalid
-    /// batch. Gives the segment, the offset after it, and whether it is damaged.
-    pub(super) fn recover_segment(
-        &mut self,
-        files: SegmentFiles,
-        recovery_start: Option<RecoveryStart>,
-    ) -> StorageResult<(ActiveSegment, i64, bool)> {
-        let kind = SegmentFileKind::Log;
-        let size = self.size_of(&files, kind)?;
-        let interval = index_interval_bytes(&self.options.config);
-        let log = files.existing(kind).map_err(|error| files.read_error(kind, &error))?;
-        let mut active = ActiveSegment::empty(files.clone(), self.now_ms);
-        if let Some(start) = &recovery_start {
-            active.size = u64::from(start.offset_entry.position);
-            active.offset_index = SparseIndex::reopened(start.offset_entries, Some(start.offset_entry));
-            active.time_index = SparseIndex::reopened(start.time_entries, start.time_entry);
-            active.largest_timestamp = largest_timestamp(files.base_offset(), start.time_entry);
-        }
-        let mut end_offset = files.base_offset();
-        let mut scanner = WholeBatchScanner::new(log.clone(), active.size, size);
-        let broken = loop {
-            match scanner.next().map_err(|error| files.read_error(kind, &error))? {
-                Ok(None) => break None,
-                Ok(Some((_, header, _)))
-                    if header.base_offset < end_offset || !active.can_hold(header.last_offset()) =>
-                {
-                    break Some(format!("offset {} after offset {}", header.base_offset, end_offset - 1));
-                }
-                Ok(Some((position, header, _))) => {
-                    if header.is_control() && header.has_producer_id() {
-                        self.transactions_from.get_or_insert(files.base_offset());
-                    }
-                    active.note(&header, position, interval);
-                    active.size = position + header.size_in_bytes() as u64;
-                    end_offset = header.next_offset();
-                    self.note_epoch(&header);
-                }
-                Err(reason) => break Some(reason),
-            }
-        };
-        if let Some(reason) = &broken {
-            let path = files.path_of(kind);
-            tracing::warn!("{}: {reason}; cutting {} of {size} bytes", path.display(), size - active.size);
-            log.set_len(active.size).map_err(|error| files.write_error(kind, &error))?;
-            self.changed = true;
-        }
-        let kept = recovery_start.map_or((0, 0), |start| (start.offset_entries, start.time_entries));
-        cut_index(&files, SegmentFileKind::OffsetIndex, kept.0 * 8)?;
-        cut_index(&files, SegmentFileKind::TimeIndex, kept.1 * 12)?;
-        files.close();
-        Ok((active, end_offset, broken.is_some()))
-    }
-
     /// The last index entry before the recovery point, if both indexes can be trusted up to there.
     fn recovery_start(&self, files: &SegmentFiles, listing: &Listing) -> StorageResult<Option<RecoveryStart>> {
         let base_offset = files.base_offset();
@@ -269,31 +232,11 @@ impl Loader<'_> {
         let time_entry = self.last_time_entry(files, time_entries)?;
         Ok(Some(RecoveryStart { offset_entries, offset_entry, time_entries, time_entry }))
     }
-
-    fn note_epoch(&mut self, header: &BatchHeader) {
-        let epoch = header.partition_leader_epoch;
-        if epoch > self.found_epochs.last().map_or(-1, |entry| entry.epoch) {
-            self.found_epochs.push(EpochEntry { epoch, start_offset: header.base_offset });
-        }
-    }
 }
 
-fn largest_timestamp(base_offset: i64, entry: Option<TimeEntry>) -> TimestampOffset {
+pub(super) fn largest_timestamp(base_offset: i64, entry: Option<TimeEntry>) -> TimestampOffset {
     entry.map_or(TimestampOffset { timestamp: NO_TIMESTAMP, offset: base_offset }, |entry| TimestampOffset {
         timestamp: entry.timestamp,
         offset: base_offset + i64::from(entry.relative_offset),
     })
-}
-
-/// Cuts an index file to what is known to be right.
-fn cut_index(files: &SegmentFiles, kind: SegmentFileKind, bytes: usize) -> StorageResult<()> {
-    let index = match files.existing(kind) {
-        Ok(index) => index,
-        Err(error) if is_not_found(&error) => return Ok(()),
-        Err(error) => return Err(files.read_error(kind, &error)),
-    };
-    if index.size().map_err(|error| files.read_error(kind, &error))? != bytes as u64 {
-        index.set_len(bytes as u64).map_err(|error| files.write_error(kind, &error))?;
-    }
-    Ok(())
 }

@@ -48,8 +48,11 @@ fn cut(
     loader.sync_names()?;
     state.sealed.truncate(kept);
     state.note_truncation(offset);
-    (state.active, _, _) = loader.recover_segment(files, None)?;
+    let scan = loader.scan_segment(files, None)?;
+    let end_offset;
+    (state.active, end_offset) = loader.finish_segment(scan)?;
     state.log_end_offset = offset;
+    state.flush.truncated = Some((offset, end_offset));
     state.recovery_point = state.recovery_point.min(offset);
     state.log_start_offset = state.log_start_offset.min(offset);
     state.set_high_watermark(state.high_watermark.offset.min(offset));
