@@ -36,18 +36,31 @@ pub struct MetaProperties {
     pub directory_id: Option<Uuid>,
 }
 
+/// Starts the last line of a `meta.properties` that Ottla wrote: a comment to Java's properties, with the CRC-32C of all before it.
+const SEAL: &str = "#crc32c=";
+
+fn seal_of(text: &str) -> String {
+    format!("{SEAL}{:08x}\n", crc32c::crc32c(text.as_bytes()))
+}
+
 impl MetaProperties {
     pub(super) fn encode(&self) -> String {
         let mut text = format!("version=1\ncluster.id={}\nnode.id={}\n", self.cluster_id, self.node_id);
         if let Some(id) = self.directory_id {
             text.push_str(&format!("directory.id={}\n", encode_uuid(id)));
         }
+        let seal = seal_of(&text);
+        text.push_str(&seal);
         text
     }
 
     pub(super) fn parse(directory: &Path, bytes: &[u8]) -> StorageResult<Self> {
         let foreign = |message: String| StorageError::ForeignDirectory { directory: directory.to_owned(), message };
         let text = std::str::from_utf8(bytes).map_err(|_| foreign("meta.properties is not text".to_owned()))?;
+        if let Some(at) = text.find(SEAL).filter(|at| text[*at..] != seal_of(&text[..*at])) {
+            let reason = format!("meta.properties does not fit its checksum, behind byte {at}: the file is damaged");
+            return Err(foreign(reason));
+        }
         let value = |key: &str| {
             let mut lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
             lines.find_map(|line| {

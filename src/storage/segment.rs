@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use super::StorageResult;
+use super::log::CheckedRange;
 use super::segment_files::{SegmentFileKind, SegmentFiles};
 use super::sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
 use super::transaction_index::{AbortedEntry, encode_entries};
@@ -46,6 +47,8 @@ pub(super) struct SealedSegment {
     transactions_checked: Cell<bool>,
     /// Read from the time index when first asked for.
     largest_timestamp: Cell<Option<TimestampOffset>>,
+    /// The part whose headers may be sent without looking at them.
+    checked: Cell<CheckedRange>,
 }
 
 impl SealedSegment {
@@ -58,6 +61,7 @@ impl SealedSegment {
             size: Cell::new(UNKNOWN_SIZE),
             indexes: Cell::new(IndexState::Unknown),
             largest_timestamp: Cell::new(None),
+            checked: Cell::default(),
         }
     }
 
@@ -75,11 +79,17 @@ impl SealedSegment {
             size: Cell::new(size),
             indexes: Cell::new(IndexState::Sound),
             largest_timestamp: Cell::new(largest_timestamp),
+            checked: Cell::new(CheckedRange::up_to(size)),
         }
     }
 
     pub(super) fn base_offset(&self) -> i64 {
         self.base_offset
+    }
+
+    /// What was checked of its headers since the start.
+    pub(super) fn checked(&self) -> &Cell<CheckedRange> {
+        &self.checked
     }
 
     /// Bytes of the segment; `None` before anybody asked the disk.
@@ -155,6 +165,10 @@ pub(super) struct ActiveSegment {
     /// The file is longer than what was written (`preallocate`).
     preallocated: bool,
     recent: VecDeque<RecentBatch>,
+    /// Bytes that this process neither wrote nor read with their checksums.
+    pub(super) inherited: u64,
+    /// The part of them whose headers were looked at.
+    pub(super) checked: Cell<CheckedRange>,
 }
 
 impl ActiveSegment {
@@ -173,6 +187,8 @@ impl ActiveSegment {
             aborted_entries: 0,
             preallocated: false,
             recent: VecDeque::new(),
+            inherited: 0,
+            checked: Cell::default(),
         }
     }
 
@@ -274,7 +290,10 @@ impl ActiveSegment {
         self.files.handle(SegmentFileKind::OffsetIndex)?;
         self.files.handle(SegmentFileKind::TimeIndex)?;
         let largest_timestamp = (self.size > 0).then_some(self.largest_timestamp);
-        Ok(SealedSegment::complete(self.base_offset(), self.size, largest_timestamp, self.aborted_entries > 0))
+        let sealed =
+            SealedSegment::complete(self.base_offset(), self.size, largest_timestamp, self.aborted_entries > 0);
+        sealed.checked.set(self.checked.get().and(CheckedRange::between(self.inherited, self.size)));
+        Ok(sealed)
     }
 
     /// Position and size of the batch with this offset, if it is one of the newest.

@@ -8,7 +8,7 @@ use super::append::index_interval_bytes;
 use super::{Log, LogState};
 use crate::env::{DiskFile, OpenMode};
 use crate::storage::StorageResult;
-use crate::storage::batch_scan::{BatchScanner, Scanned};
+use crate::storage::batch_scan::{BatchScanner, Scanned, WholeBatchScanner};
 use crate::storage::segment::{ActiveSegment, IndexState, TimestampOffset};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
 use crate::storage::sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry, floor_on_disk, read_entry};
@@ -192,20 +192,24 @@ fn build(
     interval: u64,
 ) -> StorageResult<Option<ActiveSegment>> {
     let mut built = ActiveSegment::empty(files.clone(), 0);
-    let mut scanner = BatchScanner::new(log, 0, size);
+    // With checksums: an index that is built of a damaged header would vouch for it ever after.
+    let mut scanner = WholeBatchScanner::new(log, 0, size);
+    let mut next_offset = files.base_offset();
     loop {
-        match scanner.next().map_err(|error| files.read_error(SegmentFileKind::Log, &error))? {
-            Scanned::Batch { header, .. } if !built.can_hold(header.last_offset()) => {
-                tracing::error!("{}: offset {} is no offset of this segment", log_path(files), header.last_offset());
-                return Ok(None);
+        let reason = match scanner.next().map_err(|error| files.read_error(SegmentFileKind::Log, &error))? {
+            Ok(None) => return Ok(Some(built)),
+            Ok(Some((_, header, _))) if header.base_offset < next_offset || !built.can_hold(header.last_offset()) => {
+                format!("offset {} does not follow {}", header.base_offset, next_offset - 1)
             }
-            Scanned::Batch { position, header } => built.note(&header, position, interval),
-            Scanned::End => return Ok(Some(built)),
-            Scanned::Broken { position, reason } => {
-                tracing::error!("{}: {reason}; {} bytes cannot be read", log_path(files), size - position);
-                return Ok(None);
+            Ok(Some((position, header, _))) => {
+                built.note(&header, position, interval);
+                next_offset = header.next_offset();
+                continue;
             }
-        }
+            Err(reason) => reason,
+        };
+        tracing::error!("{}: {reason}; its indexes cannot be built", log_path(files));
+        return Ok(None);
     }
 }
 

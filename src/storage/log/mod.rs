@@ -4,6 +4,7 @@ mod append;
 mod close;
 #[cfg(test)]
 mod concurrency_tests;
+mod continuity;
 #[cfg(test)]
 mod damage_tests;
 mod flush;
@@ -36,6 +37,7 @@ mod transaction_tests;
 mod transactions;
 mod truncate;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -54,6 +56,7 @@ use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
 pub use append::{AppendOrigin, LogAppendInfo};
 pub(super) use append::{index_interval_bytes, parse_marker, preallocated_bytes};
 pub(super) use close::CheckpointedOffsets;
+pub(super) use continuity::CheckedRange;
 pub use flush::FlushTicket;
 pub(super) use flush::{flush_all, flush_dirty};
 pub(super) use read::SearchPlan;
@@ -115,6 +118,8 @@ pub struct Log {
     pub(super) state: Mutex<LogState>,
     /// Held while files are synced; taken before `state`.
     flushing: Mutex<()>,
+    /// Base offset and position of damage that was told; bounded where it grows.
+    told_damage: Mutex<BTreeSet<(i64, u64)>>,
     producer_id_expiration_ms: i64,
     /// Why the log is not served, while its directory is.
     offline: OnceLock<Arc<str>>,
@@ -138,6 +143,7 @@ impl Log {
             topic_partition: options.topic_partition.clone(),
             state: Mutex::new(state),
             flushing: Mutex::new(()),
+            told_damage: Mutex::default(),
             producer_id_expiration_ms: options.producer_id_expiration_ms,
             offline: OnceLock::new(),
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::continuity::{CheckedRange, Readable};
 use super::{Log, LogState};
 use crate::env::DiskFile;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
@@ -106,12 +107,29 @@ pub(in crate::storage) struct SearchPlan {
     pub(super) replacements: u64,
     /// The base offset of the segment, if its indexes are missing or wrong. The plan works without them, slowly.
     needs_indexes: Option<i64>,
+    /// No batch of the segment ends behind this offset.
+    pub(super) end_offset: i64,
+    /// Bytes that another process wrote, or this one before it started anew.
+    pub(super) inherited: u64,
+    /// Those of them whose headers were looked at.
+    pub(super) checked: CheckedRange,
+}
+
+/// What a search found.
+pub(in crate::storage) struct Located {
+    /// Where it began to read headers; the batch itself if it is one that this process appended.
+    pub(super) start: u64,
+    pub(in crate::storage) position: u64,
+    pub(in crate::storage) batch_size: usize,
+    /// The index pointed elsewhere.
+    index_is_wrong: bool,
 }
 
 enum SearchStart {
     /// The batch itself, by position and size: one of the newest.
     Found(u64, usize),
-    Position(u64),
+    /// An index entry; `None`: the segment's first batch.
+    Entry(Option<OffsetEntry>),
     /// Among the first so many entries of the index file.
     Index(Option<(Arc<dyn DiskFile>, usize)>),
 }
@@ -146,7 +164,7 @@ impl Log {
                 self.rebuild_indexes(base_offset)?;
                 continue;
             }
-            let Some((position, batch_size)) = plan.locate(search_from)? else {
+            let Some(found) = self.find(&plan, search_from, max_bytes, bound, min_one_message)? else {
                 // The rest of the segment is gone (compaction leaves such gaps): the next one has the offset.
                 match plan.next_base_offset {
                     Some(next) => search_from = next,
@@ -154,26 +172,55 @@ impl Log {
                 }
                 continue;
             };
-            let end = match self.bound_position(bound, &plan)? {
-                Some(end) => end.min(plan.size),
-                None => plan.size,
-            };
-            let wanted = if min_one_message { max_bytes.max(batch_size) } else { max_bytes };
-            info.first_entry_incomplete = wanted < batch_size;
+            let wanted = if min_one_message { max_bytes.max(found.batch_size) } else { max_bytes };
+            info.first_entry_incomplete = wanted < found.batch_size;
             info.on_older_segment = plan.next_base_offset.is_some();
-            let length = (end.saturating_sub(position)).min(wanted as u64) as usize;
+            let length = found.end.saturating_sub(found.position).min(wanted as u64) as usize;
             if length > 0 && !info.first_entry_incomplete {
                 if isolation == FetchIsolation::TransactionCommitted {
-                    match self.aborted_transactions(&plan, fetch_offset, position + length as u64)? {
+                    match self.aborted_transactions(&plan, fetch_offset, found.position + length as u64)? {
                         Some(aborted) => info.aborted_transactions = aborted,
                         // The segment is another one by now.
                         None => continue,
                     }
                 }
-                info.records = Some(FileSlice { file: plan.log, position, length });
+                info.records = Some(FileSlice { file: plan.log, position: found.position, length });
             }
             return Ok(info);
         }
+    }
+
+    /// The batch with an offset, and how far what follows it may be sent; `None` if the segment ends before.
+    fn find(
+        &self,
+        plan: &SearchPlan,
+        offset: i64,
+        max_bytes: usize,
+        bound: OffsetPosition,
+        min_one_message: bool,
+    ) -> StorageResult<Option<Readable>> {
+        let limit = |position: u64, batch_size: usize| -> StorageResult<u64> {
+            let end = self.bound_position(bound, plan)?.map_or(plan.size, |end| end.min(plan.size));
+            let wanted = if min_one_message { max_bytes.max(batch_size) } else { max_bytes };
+            Ok(end.min(position.saturating_add(wanted as u64)))
+        };
+        let located = match plan.search(offset)? {
+            Ok(located) => located,
+            // No header where one must be.
+            Err(_) => return self.around_damage(plan, offset, limit(0, plan.size as usize)?).map(Some),
+        };
+        let Some(Located { start, position, batch_size, index_is_wrong }) = located else {
+            let start = plan.search_start(offset)?.map_or(0, |(start, _)| start);
+            let nothing = Readable { position: plan.size, batch_size: 0, end: plan.size, is_damaged: false };
+            let found = self.check_headers(plan, offset, start, nothing)?;
+            return Ok((found.position < plan.size).then_some(found));
+        };
+        let wanted = Readable { position, batch_size, end: limit(position, batch_size)?, is_damaged: false };
+        let found = self.check_headers(plan, offset, start, wanted)?;
+        if index_is_wrong && !found.is_damaged && plan.next_base_offset.is_some() {
+            self.rebuild_indexes(plan.files.base_offset())?;
+        }
+        Ok(Some(found))
     }
 
     /// Where the bound stands in the segment of `plan`; `None`: behind it.
@@ -222,6 +269,9 @@ impl Log {
             next_base_offset: Some(state.next_base_offset(index)),
             replacements: state.replacements,
             needs_indexes,
+            end_offset: state.next_base_offset(index),
+            inherited: u64::MAX,
+            checked: state.sealed[index].checked().get(),
         })
     }
 }
@@ -232,7 +282,7 @@ fn plan_active(state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
     let start = match active.recent_batch(offset) {
         Some((position, size)) => SearchStart::Found(position, size),
         None => match active.offset_index.floor(offset - active.base_offset()) {
-            Floor::Known(entry) => SearchStart::Position(entry.map_or(0, |entry| u64::from(entry.position))),
+            Floor::Known(entry) => SearchStart::Entry(entry),
             Floor::OnDisk(count) => SearchStart::Index(open_index(&active.files, count)?),
         },
     };
@@ -245,6 +295,9 @@ fn plan_active(state: &LogState, offset: i64) -> StorageResult<SearchPlan> {
         next_base_offset: None,
         replacements: state.replacements,
         needs_indexes: None,
+        end_offset: state.log_end_offset,
+        inherited: active.inherited,
+        checked: active.checked.get(),
     })
 }
 
@@ -264,57 +317,82 @@ fn open_index(files: &SegmentFiles, limit: usize) -> StorageResult<Option<(Arc<d
 impl SearchPlan {
     /// Position and size of the first batch whose last offset is not below `offset`; `None` if the segment ends before.
     pub(in crate::storage) fn locate(&self, offset: i64) -> StorageResult<Option<(u64, usize)>> {
-        let start = match &self.start {
-            SearchStart::Found(position, size) => return Ok(Some((*position, *size))),
-            SearchStart::Position(position) => *position,
-            SearchStart::Index(None) => 0,
-            SearchStart::Index(Some((index, limit))) => self.search_index(index, *limit, offset)?,
-        };
-        match self.scan(start, offset)? {
-            Ok(found) => Ok(found),
-            // The index led astray: it is a cache, the log is the truth.
-            Err(reason) if start > 0 => {
-                tracing::warn!(
-                    "{}: {reason}; scanning the segment",
-                    self.files.path_of(SegmentFileKind::OffsetIndex).display()
-                );
-                match self.scan(0, offset)? {
-                    Ok(found) => Ok(found),
-                    Err(reason) => Err(self.broken(&reason)),
-                }
-            }
+        match self.search(offset)? {
+            Ok(located) => Ok(located.map(|located| (located.position, located.batch_size))),
             Err(reason) => Err(self.broken(&reason)),
         }
+    }
+
+    /// As [`SearchPlan::locate`]; the inner error says why there is no batch where one must be.
+    fn search(&self, offset: i64) -> StorageResult<Result<Option<Located>, String>> {
+        if let SearchStart::Found(position, batch_size) = self.start {
+            return Ok(Ok(Some(Located { start: position, position, batch_size, index_is_wrong: false })));
+        }
+        let located = |start, found: Option<(u64, usize)>, index_is_wrong| {
+            found.map(|(position, batch_size)| Located { start, position, batch_size, index_is_wrong })
+        };
+        let Some((start, indexed)) = self.search_start(offset)? else {
+            return Ok(self.scan(0, None, offset)?.map(|found| located(0, found, false)));
+        };
+        match self.scan(start, Some(indexed), offset)? {
+            Ok(found) => Ok(Ok(located(start, found, false))),
+            // The index led astray, or what it points to is damaged: it is a cache, the log is the truth.
+            Err(reason) => {
+                let path = self.files.path_of(SegmentFileKind::OffsetIndex);
+                tracing::warn!("{}: {reason}; scanning the segment", path.display());
+                Ok(self.scan(0, None, offset)?.map(|found| located(0, found, true)))
+            }
+        }
+    }
+
+    /// The position that the index names for an offset, and the last offset of the batch there; `None`: the first batch.
+    pub(super) fn search_start(&self, offset: i64) -> StorageResult<Option<(u64, i64)>> {
+        let entry = match &self.start {
+            SearchStart::Found(..) | SearchStart::Index(None) => None,
+            SearchStart::Entry(entry) => *entry,
+            SearchStart::Index(Some((index, limit))) => self.search_index(index, *limit, offset)?,
+        };
+        let base_offset = self.files.base_offset();
+        let start = entry.map(|entry| (u64::from(entry.position), base_offset + i64::from(entry.relative_offset)));
+        Ok(start.filter(|(position, _)| *position > 0))
     }
 
     fn broken(&self, reason: &str) -> StorageError {
         self.files.read_error(SegmentFileKind::Log, &io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 
-    fn search_index(&self, index: &Arc<dyn DiskFile>, limit: usize, offset: i64) -> StorageResult<u64> {
+    fn search_index(&self, index: &Arc<dyn DiskFile>, limit: usize, offset: i64) -> StorageResult<Option<OffsetEntry>> {
         let fail = |error: io::Error| self.files.read_error(SegmentFileKind::OffsetIndex, &error);
         let count = limit.min(index.size().map_err(fail)? as usize / 8);
         let relative = offset - self.files.base_offset();
-        let entry = floor_on_disk::<OffsetEntry>(index, count, relative).map_err(fail)?;
-        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+        floor_on_disk::<OffsetEntry>(index, count, relative).map_err(fail)
     }
 
-    /// Walks from `start`; the inner error says why no batch could be read.
-    fn scan(&self, start: u64, offset: i64) -> StorageResult<Result<Option<(u64, usize)>, String>> {
+    /// Walks from `start`, where a batch must end at `indexed`; the inner error says why no batch could be read.
+    fn scan(
+        &self,
+        start: u64,
+        indexed: Option<i64>,
+        offset: i64,
+    ) -> StorageResult<Result<Option<(u64, usize)>, String>> {
         let mut scanner = BatchScanner::new(self.log.clone(), start, self.size);
-        let mut first = true;
+        let mut expected = indexed;
         loop {
             match scanner.next().map_err(|error| self.files.read_error(SegmentFileKind::Log, &error))? {
                 Scanned::Batch { position, header } => {
-                    if first && start > 0 && header.base_offset > offset {
-                        return Ok(Err(format!("entry at {start} is behind offset {offset}")));
+                    if let Some(expected) = expected.take()
+                        && (header.last_offset() != expected || header.base_offset > offset)
+                    {
+                        let found = header.last_offset();
+                        return Ok(Err(format!("offset {expected} points to offset {found} at position {start}")));
                     }
-                    first = false;
                     if header.last_offset() >= offset {
                         return Ok(Ok(Some((position, header.size_in_bytes()))));
                     }
                 }
-                Scanned::End if first && start > 0 => return Ok(Err(format!("entry at {start} is behind the end"))),
+                Scanned::End if expected.is_some() => {
+                    return Ok(Err(format!("position {start} is behind the end")));
+                }
                 Scanned::End => return Ok(Ok(None)),
                 Scanned::Broken { position, reason } => return Ok(Err(format!("no batch at {position}: {reason}"))),
             }

@@ -1,12 +1,14 @@
 //! Offsets by timestamp (ListOffsets).
 
+use super::continuity::Readable;
 use super::indexes::Lookups;
+
 use super::read::{SearchPlan, TimestampAndOffset};
 use super::{Log, LogState};
-use crate::record::{BatchHeader, DEFAULT_DECOMPRESSED_LIMIT, records};
+use crate::record::{BatchHeader, DEFAULT_DECOMPRESSED_LIMIT, check_crc, records};
 use crate::storage::StorageResult;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
-use crate::storage::segment::IndexState;
+use crate::storage::segment::{IndexState, read_header};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
 use crate::storage::sparse_index::{Floor, TimeEntry, floor_on_disk};
 
@@ -32,10 +34,16 @@ impl Log {
                 if index > state.sealed.len() || state.log_end_offset == state.log_start_offset {
                     return Ok(Ok(None));
                 }
-                let from = self.time_index_floor(state, index, timestamp)?.max(state.log_start_offset);
-                Ok(Ok(Some((self.plan_search(state, from)?, state.log_start_offset))))
+                let (indexed, newest) = self.time_index_floor(state, index, timestamp)?;
+                let plan = self.plan_search(state, indexed.max(state.log_start_offset))?;
+                // Where the search begins if the entry is wrong.
+                let base_offset =
+                    state.sealed.get(index).map_or(state.active.base_offset(), |sealed| sealed.base_offset());
+                let whole = self.plan_search(state, base_offset.max(state.log_start_offset))?;
+                Ok(Ok(Some((plan, newest, whole, state.log_start_offset))))
             })?;
-            let Some((plan, log_start_offset)) = found else { return Ok(None) };
+            let Some((plan, newest, whole, log_start_offset)) = found else { return Ok(None) };
+            let plan = if self.time_entry_holds(&plan, newest)? { plan } else { whole };
             let wanted = |record_timestamp, offset| record_timestamp >= timestamp && offset >= log_start_offset;
             if let Some((position, _)) = plan.locate(plan.search_offset)?
                 && let Some(found) = self.first_record(&plan, position, timestamp, wanted)?
@@ -99,8 +107,26 @@ impl Log {
         Ok(largest)
     }
 
-    /// The offset in a segment's time index that a search for `timestamp` may start from.
-    fn time_index_floor(&self, state: &LogState, index: usize, timestamp: i64) -> StorageResult<i64> {
+    /// Whether the batch at the offset of a time index entry has the entry's timestamp; otherwise the entry cannot be used. Batches
+    /// below the start of the log are not asked.
+    fn time_entry_holds(&self, plan: &SearchPlan, newest: Option<(i64, i64)>) -> StorageResult<bool> {
+        let Some((timestamp, offset)) = newest.filter(|(_, offset)| *offset == plan.search_offset) else {
+            return Ok(true);
+        };
+        let Some((position, _)) = plan.locate(offset)? else { return Ok(false) };
+        let header = read_header(&*plan.log, position);
+        let header = header.map_err(|error| plan.files.read_error(SegmentFileKind::Log, &error))?;
+        Ok(header.is_some_and(|header| header.max_timestamp == timestamp && header.last_offset() == offset))
+    }
+
+    /// The offset in a segment's time index that a search for `timestamp` may start from, and the entry that says so: its timestamp
+    /// and offset.
+    fn time_index_floor(
+        &self,
+        state: &LogState,
+        index: usize,
+        timestamp: i64,
+    ) -> StorageResult<(i64, Option<(i64, i64)>)> {
         // Entries say "up to this offset nothing is newer": the wanted record stands behind entries below the timestamp.
         let key = timestamp.saturating_sub(1);
         let (files, entry) = match state.sealed.get(index) {
@@ -121,7 +147,9 @@ impl Log {
                 }
             }
         };
-        Ok(files.base_offset() + entry.map_or(0, |entry| i64::from(entry.relative_offset)))
+        let base_offset = files.base_offset();
+        let entry = entry.map(|entry| (entry.timestamp, base_offset + i64::from(entry.relative_offset)));
+        Ok((entry.map_or(base_offset, |(_, offset)| offset), entry))
     }
 
     /// The first record from a position on that is `wanted`, looking only into batches that reach `timestamp`.
@@ -138,16 +166,45 @@ impl Log {
             match scanner.next().map_err(failure)? {
                 Scanned::Batch { position, header } if header.max_timestamp >= timestamp => {
                     if let Some(found) = self.first_record_in(plan, position, &header, &wanted)? {
+                        self.check_found(plan, position, position + header.size_in_bytes() as u64)?;
                         return Ok(Some(found));
                     }
                 }
+                // The timestamp by which it is passed over is covered by the checksum.
+                Scanned::Batch { position, header } if position < plan.inherited => {
+                    self.whole_batch(plan, position, &header)?;
+                }
                 Scanned::Batch { .. } => {}
-                Scanned::End => return Ok(None),
+                Scanned::End => {
+                    self.check_found(plan, plan.size, plan.size)?;
+                    return Ok(None);
+                }
                 Scanned::Broken { position, reason } => {
                     return Err(self.corrupt(format!("no batch at position {position}: {reason}")));
                 }
             }
         }
+    }
+
+    /// Fails if the headers up to a batch that was found, or up to the end, are not right.
+    fn check_found(&self, plan: &SearchPlan, position: u64, end: u64) -> StorageResult<()> {
+        let start = plan.search_start(plan.search_offset)?.map_or(0, |(start, _)| start);
+        let found = Readable { position, batch_size: 0, end, is_damaged: false };
+        let checked = self.check_headers(plan, plan.search_offset, start, found)?;
+        if checked.position == position {
+            Ok(())
+        } else {
+            Err(self.corrupt("damaged batches stand before it".to_owned()))
+        }
+    }
+
+    fn whole_batch(&self, plan: &SearchPlan, position: u64, header: &BatchHeader) -> StorageResult<Vec<u8>> {
+        let mut batch = vec![0; header.size_in_bytes()];
+        plan.log
+            .read_exact_at(&mut batch, position)
+            .map_err(|error| plan.files.read_error(SegmentFileKind::Log, &error))?;
+        check_crc(&batch).map_err(|error| self.corrupt(format!("position {position}: {error}")))?;
+        Ok(batch)
     }
 
     fn first_record_in(
@@ -157,10 +214,7 @@ impl Log {
         header: &BatchHeader,
         wanted: impl Fn(i64, i64) -> bool,
     ) -> StorageResult<Option<TimestampAndOffset>> {
-        let mut batch = vec![0; header.size_in_bytes()];
-        plan.log
-            .read_exact_at(&mut batch, position)
-            .map_err(|error| plan.files.read_error(SegmentFileKind::Log, &error))?;
+        let batch = self.whole_batch(plan, position, header)?;
         let records = records(&batch, DEFAULT_DECOMPRESSED_LIMIT).map_err(|error| self.corrupt(error.to_string()))?;
         for record in records.iter() {
             let record = record.map_err(|error| self.corrupt(error.to_string()))?;

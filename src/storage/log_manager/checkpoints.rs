@@ -1,5 +1,6 @@
 //! The checkpoint files of a log directory.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -36,8 +37,10 @@ impl DirectoryCheckpoints {
             let path = directory.path().join(name);
             let Ok(bytes) = directory.env.disk.read(&path, MAX_CHECKPOINT_BYTES) else { return OffsetMap::new() };
             parse_offsets(&bytes).unwrap_or_else(|| {
-                tracing::warn!("{} is malformed and not used", path.display());
-                OffsetMap::new()
+                tracing::error!("{} is malformed and not used", path.display());
+                // Where the log starts nothing else tells. The copy is written before the file itself.
+                let copy = directory.env.disk.read(&copy_of(&path), MAX_CHECKPOINT_BYTES);
+                copy.ok().and_then(|bytes| parse_offsets(&bytes)).unwrap_or_default()
             })
         };
         Self {
@@ -159,8 +162,18 @@ fn write(directory: &LogDirectory, name: &str, last: &mut OffsetMap, offsets: Of
         return Ok(());
     }
     directory.check_online()?;
-    let written = directory.env.disk.write_atomically(&path, encode_offsets(&offsets).as_bytes());
+    let (disk, text) = (&directory.env.disk, encode_offsets(&offsets));
+    let mut written = Ok(());
+    if name == LOG_START_OFFSET {
+        written = disk.write_atomically(&copy_of(&path), text.as_bytes());
+    }
+    let written = written.and_then(|()| disk.write_atomically(&path, text.as_bytes()));
     written.map_err(|error| directory.fail("writing", &path, &error))?;
     *last = offsets;
     Ok(())
+}
+
+/// The name of the second copy of a checkpoint, used when the first is damaged. Kafka passes over files that it does not know.
+fn copy_of(path: &Path) -> PathBuf {
+    path.with_extension("ottla")
 }

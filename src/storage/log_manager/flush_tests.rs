@@ -174,8 +174,11 @@ fn a_recovery_point_is_written_after_so_many_bytes() {
         append(&log, 1 << 20);
         let text = world.disk.read(Path::new("/data/recovery-point-offset-checkpoint"), 1000).unwrap_or_default();
         let text = String::from_utf8(text).unwrap();
-        let written =
-            text.lines().last().and_then(|line| line.strip_prefix("t 0 ")).map_or(0, |end| end.parse().unwrap());
+        let written = text
+            .lines()
+            .last()
+            .and_then(|line| line.strip_prefix("t 0 "))
+            .map_or(0, |end| end.trim_end().parse().unwrap());
         assert!(number - written <= 60, "{written} of {number} MiB");
         assert!(written <= log.recovery_point());
         seen = seen.max(written);

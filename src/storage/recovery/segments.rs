@@ -192,6 +192,7 @@ impl Loader<'_> {
                 None => self.transactions_from = Some(base_offset),
             }
         }
+        active.inherited = size;
         files.close();
         Ok(Some((active, end_offset)))
     }
