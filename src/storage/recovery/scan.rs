@@ -35,6 +35,7 @@ impl Loader<'_> {
         let mut active = ActiveSegment::empty(files.clone(), self.now_ms);
         if let Some(start) = &start {
             active.size = u64::from(start.offset_entry.position);
+            active.inherited = active.size;
             active.offset_index = SparseIndex::reopened(start.offset_entries, Some(start.offset_entry));
             active.time_index = SparseIndex::reopened(start.time_entries, start.time_entry);
             active.largest_timestamp = largest_timestamp(files.base_offset(), start.time_entry);
