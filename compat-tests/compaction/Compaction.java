@@ -12,7 +12,7 @@ import org.apache.kafka.common.serialization.*;
 
 /**
  * Produces the same batches to two brokers, has both compact, and compares what a consumer reads with what a naive model keeps.
- * Usage: Compaction OTTLA KAFKA [--records N] [--seed S]
+ * Usage: Compaction OTTLA KAFKA [--records N] [--seed S], or Compaction commit|verify-commits OTTLA
  *
  * The first and the last of three phases are deterministic: min.cleanable.dirty.ratio=1 holds the cleaner back while records are
  * produced, and 0.001, set at run time, lets it do exactly one cleaning of everything. Segments end where the records' timestamps
@@ -207,7 +207,48 @@ public class Compaction {
         return counts.toString();
     }
 
+    static final int COMMITS = 400, PARTITIONS = 3;
+
+    /** Commits so often that __consumer_offsets is compacted again and again; the last commits must be there, and after a restart. */
+    static void commit(String bootstrap) throws Exception {
+        try (Broker broker = new Broker("Ottla", bootstrap)) {
+            broker.admin.createTopics(List.of(new NewTopic("committed", PARTITIONS, (short) 1))).all().get();
+            try (var producer = new KafkaProducer<>(Map.of("bootstrap.servers", bootstrap), new ByteArraySerializer(), new ByteArraySerializer())) {
+                for (int number = 0; number < COMMITS * PARTITIONS; number++) producer.send(new ProducerRecord<>("committed", number % PARTITIONS, new byte[] {1}, new byte[] {2}));
+            }
+            try (var consumer = new KafkaConsumer<>(Map.of("bootstrap.servers", bootstrap, "group.id", "committer"), new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+                for (int number = 1; number <= COMMITS; number++) {
+                    Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+                    for (int partition = 0; partition < PARTITIONS; partition++) {
+                        if (number % (partition + 1) == 0) offsets.put(new TopicPartition("committed", partition), new OffsetAndMetadata(number, "commit " + number));
+                    }
+                    consumer.commitSync(offsets);
+                    if (number == 1) {
+                        broker.set("__consumer_offsets", "segment.ms", "50");
+                        broker.set("__consumer_offsets", "min.cleanable.dirty.ratio", GO);
+                    }
+                    if (number % 20 == 0) Thread.sleep(60);
+                }
+            }
+        }
+        verifyCommits(bootstrap);
+    }
+
+    static void verifyCommits(String bootstrap) throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            var offsets = admin.listConsumerGroupOffsets("committer").partitionsToOffsetAndMetadata().get();
+            for (int partition = 0; partition < PARTITIONS; partition++) {
+                long expected = COMMITS / (partition + 1) * (partition + 1);
+                var found = offsets.get(new TopicPartition("committed", partition));
+                require(found != null && found.offset() == expected && found.metadata().equals("commit " + expected), "partition " + partition + ": " + found);
+            }
+            System.out.println("ok the last of " + COMMITS + " commits of " + PARTITIONS + " partitions are there");
+        }
+    }
+
     public static void main(String[] arguments) throws Exception {
+        if (arguments[0].equals("commit")) { commit(arguments[1]); return; }
+        if (arguments[0].equals("verify-commits")) { verifyCommits(arguments[1]); return; }
         for (int index = 2; index + 1 < arguments.length; index += 2) {
             switch (arguments[index]) {
                 case "--records" -> recordsPerPhase = Integer.parseInt(arguments[index + 1]);
