@@ -14,6 +14,10 @@ pub fn load<S: StateMachine>(log: &dyn CoordinatorLog, state: &mut S) -> Result<
     let mut offset = log.start_offset();
     while offset < end {
         let bytes = log.read(offset, READ_BYTES)?;
+        if bytes.is_empty() {
+            // The end of the log may be a gap: compaction by an earlier release of Apache Kafka, or a truncation, left no batch there.
+            break;
+        }
         match batch::replay(state, &bytes)? {
             Some(next) if next > offset => offset = next,
             // Nothing readable where the log says that there is something: better no coordinator than half of one.
