@@ -59,6 +59,10 @@ pub trait DiskFile: Send + Sync {
     fn size(&self) -> io::Result<u64>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Sets when the file was changed last, in milliseconds since the Unix epoch; a hint, which a simulated file does not take.
+    fn set_modified(&self, _millis: i64) -> io::Result<()> {
+        Ok(())
+    }
     /// The descriptor for `sendfile`; `None` for a simulated file.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
 
@@ -67,6 +67,10 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn set_modified(&self, millis: i64) -> io::Result<()> {
+        self.0.set_modified(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -170,7 +174,7 @@ fn syncfs_reports_errors(release: &str) -> bool {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::syncfs_reports_errors;
+    use super::*;
 
     #[test]
     fn only_kernels_that_report_errors_sync_whole_file_systems() {
@@ -179,5 +183,15 @@ mod tests {
         {
             assert_eq!(syncfs_reports_errors(release), reports, "{release}");
         }
+    }
+
+    #[test]
+    fn files_can_be_older_than_they_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let file = RealDisk.open(&path, OpenMode::CreateReadWrite).expect("a file");
+        file.write_all_at(b"x", 0).expect("written");
+        file.set_modified(1_234_567).expect("set");
+        assert_eq!(RealDisk.metadata(&path).expect("metadata").modified_millis, 1_234_567);
     }
 }

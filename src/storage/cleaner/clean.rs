@@ -12,6 +12,7 @@ use super::selection::{Cleanable, SegmentRange, SegmentSizes, group_segments};
 use super::throttle::{Throttle, WAIT_SLICE};
 use super::transactions::TransactionTracker;
 use crate::env::block_on;
+use crate::mutant;
 use crate::record::{
     BatchHeader, BatchRetention, DEFAULT_DECOMPRESSED_LIMIT, Record, RecordError, RetentionRules, records, retain,
 };
@@ -281,7 +282,9 @@ impl<'a> Cleaning<'a> {
             }
             cleaned.add_aborted(tracker.take_retained());
         }
-        Ok(cleaned.finish()?)
+        let last = group.last().map(|segment| self.log.segment_files(segment.base_offset));
+        let modified = last.and_then(|files| files.metadata(SegmentFileKind::Log).ok());
+        Ok(cleaned.finish(modified.map(|metadata| metadata.modified_millis))?)
     }
 
     /// Appends to `output` what stays of a batch (`cleanInto`); the header of it.
@@ -326,7 +329,8 @@ impl<'a> Cleaning<'a> {
                 return false;
             };
             let is_newest = map.get(key).is_none_or(|newest| record.offset >= newest);
-            is_newest && (record.value.is_some() || !horizon_passed)
+            let keeps_tombstone = !horizon_passed || mutant::is_active("keep_tombstones_for_ever");
+            is_newest && (record.value.is_some() || keeps_tombstone)
         };
         let retained = retain(batch, &rules, keep, output)?;
         self.stats.invalid_records += invalid;

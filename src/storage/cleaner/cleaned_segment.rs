@@ -101,6 +101,8 @@ impl CleanedSegment {
     }
 
     fn write_buffer(&mut self) -> StorageResult<()> {
+        // What is left of a full volume is for those who cannot wait.
+        self.directory.check_room(self.buffer.len() as u64)?;
         let written = self.log.write_all_at(&self.buffer, self.written);
         written.map_err(|error| self.write_error(SegmentFileKind::Log, &error))?;
         self.written += self.buffer.len() as u64;
@@ -117,10 +119,16 @@ impl CleanedSegment {
         times.map_err(|error| self.write_error(SegmentFileKind::TimeIndex, &error))
     }
 
-    /// Writes what is left and makes all files durable; their names are the log's to sync.
-    pub(super) fn finish(mut self) -> StorageResult<FinishedSegment> {
+    /// Writes what is left and makes all files durable; their names are the log's to sync. `modified_ms` is when the newest of the old
+    /// segments was changed: the age of a segment without timestamps.
+    pub(super) fn finish(mut self, modified_ms: Option<i64>) -> StorageResult<FinishedSegment> {
         self.built.note_largest_timestamp();
         self.write_buffer()?;
+        if let Some(modified_ms) = modified_ms
+            && let Err(error) = self.log.set_modified(modified_ms)
+        {
+            tracing::debug!("{}: {error}", self.path(SegmentFileKind::Log).display());
+        }
         let sync = |kind, file: &Arc<dyn DiskFile>| {
             let path = cleaned_path(&self.files, kind);
             file.sync_data().map_err(|error| self.directory.fail_sync(&path, &error))

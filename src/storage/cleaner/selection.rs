@@ -1,6 +1,8 @@
 //! Which part of which log is to be cleaned, decided from numbers only (`LogCleanerManager.cleanableOffsets`, `LogToClean`,
 //! `Cleaner.groupSegmentsBySize`).
 
+use crate::mutant;
+
 /// A segment as far as decisions need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct SegmentRange {
@@ -78,7 +80,8 @@ impl Cleanable {
         min_lag_bound: Option<i64>,
         compaction_delay_ms: i64,
     ) -> Self {
-        let bound = view.last_stable_offset.min(view.active_base_offset).min(min_lag_bound.unwrap_or(i64::MAX));
+        let stable = if mutant::is_active("clean_above_high_watermark") { i64::MAX } else { view.last_stable_offset };
+        let bound = stable.min(view.active_base_offset).min(min_lag_bound.unwrap_or(i64::MAX));
         let uncleanable = bound.max(first_dirty_offset);
         // Whole segments only: that of the bound stays as it is.
         let first_uncleanable_offset =
