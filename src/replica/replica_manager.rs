@@ -192,14 +192,15 @@ impl ReplicaManager {
     /// Puts aside the logs that no partition of the first image owns: their topics were deleted, perhaps created again,
     /// while their directories could not be renamed (`LogManager.isStrayKafkaLog`).
     fn retire_strays(&self, image: &MetadataImage) {
-        for log in self.logs.logs() {
-            let topic_partition = log.topic_partition();
-            let owner = image.topics.topic(&topic_partition.topic).filter(|topic| topic.id == log.topic_id());
+        let served = self.logs.logs().into_iter().map(|log| (log.topic_partition().clone(), Some(log.topic_id())));
+        for (topic_partition, topic_id) in served.chain(self.logs.offline_logs()) {
+            let owner = image.topics.topic(&topic_partition.topic);
+            let owner = owner.filter(|topic| topic_id.is_none_or(|topic_id| topic.id == topic_id));
             let registration = owner.and_then(|topic| topic.partition(topic_partition.partition));
             if registration.is_some_and(|registration| registration.replicas.contains(&self.node_id)) {
                 continue;
             }
-            if let Err(error) = self.logs.mark_stray(topic_partition) {
+            if let Err(error) = self.logs.mark_stray(&topic_partition) {
                 tracing::error!(%topic_partition, %error, "a stray log could not be put aside");
             }
         }

@@ -184,6 +184,11 @@ impl LogDirectory {
         self.partitions_offline.fetch_add(1, Ordering::Release);
     }
 
+    /// An offline partition is deleted or put aside.
+    pub(super) fn note_partition_gone(&self) {
+        self.partitions_offline.fetch_sub(1, Ordering::Release);
+    }
+
     /// Whether a partition in it is offline while the directory is not.
     pub(super) fn has_partition_offline(&self) -> bool {
         self.partitions_offline.load(Ordering::Acquire) > 0

@@ -213,7 +213,13 @@ pub(in crate::storage) fn run_later(env: &Env, name: &'static str, delay_ms: i64
 pub(in crate::storage) fn remove_directory_later(directory: &Arc<LogDirectory>, path: PathBuf, delay_ms: i64) {
     let owner = directory.clone();
     let work = move || {
-        if let Err(error) = owner.env.disk.remove_dir_all(&path)
+        let disk = &owner.env.disk;
+        // Its new name first: under the old one, half removed, a power cut would leave a log that has lost what was durable.
+        if let Err(error) = disk.sync_dir(owner.path()) {
+            owner.fail_sync(owner.path(), &error);
+            return;
+        }
+        if let Err(error) = disk.remove_dir_all(&path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::error!("removing {}: {error}", path.display());

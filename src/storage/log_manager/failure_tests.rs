@@ -443,3 +443,46 @@ fn a_crash_while_a_log_is_cut_is_no_damage() {
         }
     }
 }
+
+/// A deleted log that comes back half removed, under its old name, would pass for one that has lost what was durable.
+#[test]
+fn a_power_cut_after_a_deletion_leaves_no_damaged_log() {
+    let world = World::new();
+    let manager = world.open(&["/data"]).unwrap();
+    let log = log_of(&manager, 0);
+    (0..9).for_each(|_| drop(append_as(&log, AppendOrigin::Client).unwrap()));
+    log.flush().unwrap();
+    manager.directories[0].directory.checkpoint().unwrap();
+    world.disk.watch();
+    manager.delete_async(&name(0)).unwrap();
+    world.pass(&mut Vec::new(), Duration::from_secs(60));
+    let moments = world.disk.moments();
+    assert!(moments.iter().any(|moment| moment.what.contains("-delete")), "its directory is removed");
+    for moment in moments {
+        for cut in moment.disk.power_cuts().take(100, 4) {
+            let manager = World::on(world.clock.clone(), cut.disk).open(&["/data"]).unwrap();
+            assert!(manager.offline_reason(&name(0)).is_none(), "{}", moment.what);
+        }
+    }
+}
+
+/// An offline log whose topic is gone is put aside, and the directory can have its marker again.
+#[test]
+fn an_offline_log_can_be_put_aside() {
+    let world = World::new();
+    let manager = world.open(&["/data"]).unwrap();
+    let log = log_of(&manager, 0);
+    append_as(&log, AppendOrigin::Client).unwrap();
+    log.flush().unwrap();
+    manager.directories[0].directory.checkpoint().unwrap();
+    let world = world.killed();
+    world.disk.open(Path::new("/data/t-0/00000000000000000000.log"), OpenMode::ReadWrite).unwrap().set_len(9).unwrap();
+    let manager = world.open(&["/data"]).unwrap();
+    assert_eq!(manager.offline_logs(), [(name(0), Some(Uuid::from_u128(9)))]);
+    manager.mark_stray(&name(0)).unwrap();
+    assert!(!manager.has_anything_offline());
+    manager.shutdown(1).unwrap();
+    assert!(world.has_marker("/data"));
+    let names = world.disk.read_dir(Path::new("/data")).unwrap();
+    assert_eq!(names.iter().filter(|name| name.to_string_lossy().ends_with("-stray")).count(), 1);
+}

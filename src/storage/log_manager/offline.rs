@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{LogManager, ManagedDirectory};
 use crate::storage::directory::LogDirectory;
-use crate::storage::file_names::renamed_directory;
+use crate::storage::file_names::{PARTITION_METADATA, renamed_directory};
 use crate::storage::log::{CheckpointedOffsets, LogOptions};
+use crate::storage::property_files::{MAX_PROPERTY_FILE_BYTES, parse_partition_metadata};
 use crate::storage::{StorageError, StorageResult};
 use crate::types::TopicPartition;
 
@@ -19,6 +22,8 @@ pub(super) struct OfflineLog {
     pub(super) reason: Arc<str>,
     /// Bytes of its files.
     size: u64,
+    /// What `partition.metadata` says, if it can be read.
+    topic_id: Option<Uuid>,
 }
 
 impl OfflineLog {
@@ -38,7 +43,9 @@ impl OfflineLog {
             log_start_offset: (options.log_start_offset > 0).then_some(options.log_start_offset),
             high_watermark: options.high_watermark,
         };
-        Self { directory, offsets, reason, size }
+        let topic_id = disk.read(&at.join(PARTITION_METADATA), MAX_PROPERTY_FILE_BYTES).ok();
+        let topic_id = topic_id.as_deref().and_then(parse_partition_metadata);
+        Self { directory, offsets, reason, size, topic_id }
     }
 
     fn error(&self, topic_partition: &TopicPartition) -> StorageError {
@@ -50,6 +57,11 @@ impl LogManager {
     /// Why a partition cannot be served, if that is so.
     pub fn offline_reason(&self, topic_partition: &TopicPartition) -> Option<StorageError> {
         self.check_not_offline(topic_partition).err()
+    }
+
+    /// The logs that cannot be served, with the ids of their topics where these are known.
+    pub fn offline_logs(&self) -> Vec<(TopicPartition, Option<Uuid>)> {
+        self.offline.read().iter().map(|(name, log)| (name.clone(), log.topic_id)).collect()
     }
 
     pub(super) fn check_not_offline(&self, topic_partition: &TopicPartition) -> StorageResult<()> {
@@ -130,6 +142,7 @@ impl LogManager {
         let from = directory.path().join(topic_partition.to_string());
         let to = directory.path().join(renamed_directory(topic_partition, self.env.random.uuid(), suffix));
         self.env.disk.rename(&from, &to).map_err(|error| directory.fail("renaming", &from, &error))?;
+        directory.note_partition_gone();
         directory.note_change();
         Ok((directory, to, self.options.default_config.file_delete_delay_ms))
     }
