@@ -468,7 +468,7 @@ fn partitions_are_added_behind_the_last() {
     assert_eq!((response.results[0].error_code, response.results[0].error_message.clone()), (3, None));
 }
 
-fn alter(kind: i8, resource: &str, changes: &[(&str, i8, Option<&str>)]) -> IncrementalAlterConfigsRequest {
+pub(super) fn alter(kind: i8, resource: &str, changes: &[(&str, i8, Option<&str>)]) -> IncrementalAlterConfigsRequest {
     let config = |(key, operation, value): &(&str, i8, Option<&str>)| {
         AlterableConfig::default().with_name(text(key)).with_config_operation(*operation).with_value(value.map(text))
     };

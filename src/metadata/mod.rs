@@ -51,4 +51,6 @@ pub use verification::{VerifiedMetadata, verify_metadata};
 #[cfg(test)]
 mod controller_tests;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod replay_tests;

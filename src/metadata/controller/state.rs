@@ -50,6 +50,8 @@ pub(super) struct State {
     /// Bytes of batches since the last snapshot, and the size of that snapshot.
     bytes_since_snapshot: u64,
     last_snapshot_bytes: u64,
+    /// Batches were appended since the last flush.
+    has_unflushed: bool,
     /// When the first record since the last snapshot was written or found, in milliseconds; -1 when there is none.
     changed_since_millis: i64,
     /// False from before a write until after it is published, so that neither an error nor a panic in between leaves a
@@ -89,6 +91,7 @@ impl State {
             publishers: Vec::new(),
             bytes_since_snapshot: loaded.bytes_since_snapshot,
             last_snapshot_bytes: loaded.snapshot_bytes,
+            has_unflushed: false,
             changed_since_millis: if loaded.bytes_since_snapshot > 0 { env.clock.wall_millis() } else { -1 },
             is_consistent: true,
         };
@@ -148,8 +151,9 @@ impl State {
         let mut outcome = self.log.append(batch, self.leader_epoch);
         // Nothing was written then, and the log is as it was.
         self.is_consistent = matches!(outcome, Err(MetadataError::DiskFull(_)));
+        self.has_unflushed |= !self.is_consistent;
         if outcome.is_ok() && durability == Durability::Flushed {
-            outcome = self.log.flush();
+            outcome = self.flush();
         }
         if let Err(error) = outcome {
             match self.is_consistent {
@@ -163,6 +167,12 @@ impl State {
             self.changed_since_millis = now;
         }
         self.is_consistent = true;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), MetadataError> {
+        self.log.flush()?;
+        self.has_unflushed = false;
         Ok(())
     }
 
@@ -219,6 +229,12 @@ impl State {
     }
 
     fn write_snapshot(&mut self, image: &MetadataImage, now: i64) -> Result<(), MetadataError> {
+        // Never ahead of the log: after a power cut, no start would know what to do with a snapshot of more than there is.
+        if self.has_unflushed {
+            let was_consistent = std::mem::replace(&mut self.is_consistent, false);
+            self.flush()?;
+            self.is_consistent = was_consistent;
+        }
         // Whatever comes of it: the next attempt waits for as much again.
         self.bytes_since_snapshot = 0;
         self.changed_since_millis = -1;
