@@ -265,19 +265,15 @@ fn check_listeners(layers: &Layers) -> Result<(Endpoints, Endpoints), ConfigErro
         let reason = "only PLAINTEXT is implemented yet";
         return Err(ConfigError::invalid_value("security.inter.broker.protocol", &inter_broker, reason));
     }
-    let advertised = parse_endpoints("advertised.listeners", &list("advertised.listeners"), &protocols)?;
+    let mut advertised = parse_endpoints("advertised.listeners", &list("advertised.listeners"), &protocols)?;
+    // The server.properties that Apache Kafka comes with names it too, for the other controllers (KIP-853).
+    advertised.retain(|endpoint| !controllers.contains(&endpoint.name));
     for endpoint in &advertised {
         if endpoint.host == "0.0.0.0" || endpoint.host == "::" {
             return Err(ConfigError::Invalid(
                 "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address."
                     .to_owned(),
             ));
-        }
-        if controllers.contains(&endpoint.name) {
-            return Err(ConfigError::Invalid(format!(
-                "advertised.listeners must not contain the controller listener {}",
-                endpoint.name
-            )));
         }
         if !listeners.iter().any(|listener| listener.name == endpoint.name) {
             return Err(ConfigError::Invalid(format!(

@@ -64,9 +64,11 @@ impl Life {
     }
 }
 
+type Command = Box<dyn Fn(&Controller)>;
+
 /// What is done in one life, one command after the other.
-fn commands() -> Vec<Box<dyn Fn(&Controller)>> {
-    let mut commands: Vec<Box<dyn Fn(&Controller)>> = Vec::new();
+fn commands() -> Vec<Command> {
+    let mut commands: Vec<Command> = Vec::new();
     for topic in ["a", "b", "c", "d", "e", "f"] {
         commands.push(Box::new(move |controller| {
             let response = controller.create_topics(&create(vec![new_topic(topic, 2, 1)])).expect("durable");
