@@ -1,5 +1,6 @@
 //! Files and directories. Written and synced are different things: what is only written may be gone after a power cut.
 
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -105,6 +106,11 @@ pub trait Disk: Send + Sync {
     fn metadata(&self, path: &Path) -> io::Result<FileMetadata>;
     /// The entries of a directory, full paths, sorted.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Calls `visit` with the names in a directory, in any order and without keeping them: directories may be large.
+    fn visit_names(&self, path: &Path, visit: &mut dyn FnMut(&OsStr)) -> io::Result<()> {
+        self.read_dir(path)?.iter().filter_map(|entry| entry.file_name()).for_each(visit);
+        Ok(())
+    }
     /// Renames, replacing the target.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

@@ -7,6 +7,7 @@ mod swap;
 mod transactions;
 mod truncation;
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use uuid::Uuid;
 use super::checkpoint::EpochEntry;
 use super::directory::LogDirectory;
 use super::file_names::{
-    CLEANED_SUFFIX, DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, PARTITION_METADATA, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX,
-    TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
+    CLEANED_SUFFIX, DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, PARTITION_METADATA, SNAPSHOT_SUFFIX, SWAP_SUFFIX,
+    TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
 };
 use super::leader_epoch_cache::LeaderEpochCache;
 use super::log::{Log, LogOptions, LogState, OffsetPosition};
@@ -208,28 +209,18 @@ impl Loader<'_> {
     /// Sorts the directory's files by kind.
     fn list(&mut self) -> StorageResult<Listing> {
         let disk = &self.directory.env.disk;
-        let mut listing = Listing::default();
-        let read = || disk.read_dir(&self.at).map_err(|error| StorageError::io("listing", &self.at, &error));
-        let mut entries = read()?;
-        if swap::complete(self.directory, &self.at, &entries)? {
-            entries = read()?;
-        }
-        for entry in entries {
-            let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if [DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp"].iter().any(|suffix| name.ends_with(suffix)) {
-                listing.leftovers.push(entry);
-            } else if let Some(offset) = parse_offset_file(&entry, LOG_SUFFIX) {
-                listing.segments.push(offset);
-            } else if let Some(offset) = parse_offset_file(&entry, INDEX_SUFFIX) {
-                listing.offset_indexes.push(offset);
-            } else if let Some(offset) = parse_offset_file(&entry, TIME_INDEX_SUFFIX) {
-                listing.time_indexes.push(offset);
-            } else if let Some(offset) = parse_offset_file(&entry, TRANSACTION_INDEX_SUFFIX) {
-                listing.transaction_indexes.push(offset);
-            } else if let Some(offset) = parse_offset_file(&entry, SNAPSHOT_SUFFIX) {
-                listing.snapshots.push(offset);
+        let is_swap = |path: &PathBuf| {
+            let name = path.as_os_str().as_encoded_bytes();
+            name.ends_with(SWAP_SUFFIX.as_bytes()) || name.ends_with(CLEANED_SUFFIX.as_bytes())
+        };
+        let mut listing = self.read_names()?;
+        if listing.leftovers.iter().any(is_swap) {
+            let entries = disk.read_dir(&self.at).map_err(|error| StorageError::io("listing", &self.at, &error))?;
+            if swap::complete(self.directory, &self.at, &entries)? {
+                listing = self.read_names()?;
             }
         }
+        listing.leftovers.retain(|path| !path.as_os_str().as_encoded_bytes().ends_with(SWAP_SUFFIX.as_bytes()));
         for list in [
             &mut listing.segments,
             &mut listing.offset_indexes,
@@ -247,6 +238,31 @@ impl Loader<'_> {
             let orphans = offsets.iter().filter(|offset| listing.segments.binary_search(offset).is_err());
             listing.leftovers.extend(orphans.map(|offset| offset_file(&self.at, *offset, suffix)));
         }
+        Ok(listing)
+    }
+
+    /// The segments' files by kind, and the files with names that only an unfinished change leaves.
+    fn read_names(&self) -> StorageResult<Listing> {
+        let mut listing = Listing::default();
+        let mut visit = |name: &OsStr| {
+            let bytes = name.as_encoded_bytes();
+            if [DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX, ".tmp"].iter().any(|end| bytes.ends_with(end.as_bytes())) {
+                listing.leftovers.push(self.at.join(name));
+                return;
+            }
+            let kinds = [
+                (LOG_SUFFIX, &mut listing.segments),
+                (INDEX_SUFFIX, &mut listing.offset_indexes),
+                (TIME_INDEX_SUFFIX, &mut listing.time_indexes),
+                (TRANSACTION_INDEX_SUFFIX, &mut listing.transaction_indexes),
+                (SNAPSHOT_SUFFIX, &mut listing.snapshots),
+            ];
+            for (suffix, offsets) in kinds {
+                offsets.extend(parse_offset_file(Path::new(name), suffix));
+            }
+        };
+        let listed = self.directory.env.disk.visit_names(&self.at, &mut visit);
+        listed.map_err(|error| StorageError::io("listing", &self.at, &error))?;
         Ok(listing)
     }
 
