@@ -75,6 +75,8 @@ pub(super) fn log_manager_options(
             max_unflushed_ms: config.ottla_flush_max_unflushed_ms(),
         },
         ballast_bytes: u64::try_from(config.ottla_ballast_bytes()).unwrap_or(0),
+        scrub_interval_ms: config.ottla_scrub_interval_ms(),
+        scrub_max_bytes_per_second: u64::try_from(config.ottla_scrub_max_bytes_per_second()).unwrap_or(0),
         ..LogManagerOptions::new(config.log_dirs(), config.node_id())
     }
 }

@@ -174,6 +174,10 @@ broker_values! {
     ottla_flush_max_unflushed_bytes: i64 = "ottla.flush.max.unflushed.bytes";
     /// `ottla.flush.max.unflushed.ms`: milliseconds after which what was appended is flushed.
     ottla_flush_max_unflushed_ms: i64 = "ottla.flush.max.unflushed.ms";
+    /// `ottla.scrub.interval.ms`: milliseconds between passes of the scrub.
+    ottla_scrub_interval_ms: i64 = "ottla.scrub.interval.ms";
+    /// `ottla.scrub.max.bytes.per.second`: most bytes a second that the scrub reads; 0 for no scrub.
+    ottla_scrub_max_bytes_per_second: i64 = "ottla.scrub.max.bytes.per.second";
     /// `producer.id.expiration.check.interval.ms`: milliseconds between looks for producers that are no longer remembered.
     producer_id_expiration_check_interval_ms: i32 = "producer.id.expiration.check.interval.ms";
     /// `producer.id.expiration.ms`: milliseconds that a partition remembers an idempotent producer after its last write.

@@ -11,6 +11,8 @@ pub(super) const INDEX_SUFFIX: &str = ".index";
 pub(super) const TIME_INDEX_SUFFIX: &str = ".timeindex";
 /// Aborted transactions of a segment; created with the first one.
 pub(super) const TRANSACTION_INDEX_SUFFIX: &str = ".txnindex";
+/// The checksum of a transaction index.
+pub(super) const TRANSACTION_SEAL_SUFFIX: &str = ".txnindex-ottla";
 pub(super) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(super) const DELETED_SUFFIX: &str = ".deleted";
 /// A cleaner's unfinished output; removed at start.

@@ -8,7 +8,7 @@ use super::StorageResult;
 use super::log::CheckedRange;
 use super::segment_files::{SegmentFileKind, SegmentFiles};
 use super::sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
-use super::transaction_index::{AbortedEntry, encode_entries};
+use super::transaction_index::{AbortedEntry, encode_entries, write_seal};
 use crate::env::DiskFile;
 use crate::record::BatchHeader;
 use crate::types::NO_TIMESTAMP;
@@ -281,6 +281,11 @@ impl ActiveSegment {
         Ok(())
     }
 
+    /// Writes the checksum of the transaction index, if there is one.
+    pub(super) fn seal_transactions(&self) -> io::Result<()> {
+        if self.aborted_entries > 0 { write_seal(&self.files, self.aborted_entries) } else { Ok(()) }
+    }
+
     /// Ends the segment: the last time index entry, both index files complete.
     pub(super) fn seal(&mut self) -> io::Result<SealedSegment> {
         self.trim()?;
@@ -289,6 +294,7 @@ impl ActiveSegment {
         // Kafka's tools expect both files, also when they are empty.
         self.files.handle(SegmentFileKind::OffsetIndex)?;
         self.files.handle(SegmentFileKind::TimeIndex)?;
+        self.seal_transactions()?;
         let largest_timestamp = (self.size > 0).then_some(self.largest_timestamp);
         let sealed =
             SealedSegment::complete(self.base_offset(), self.size, largest_timestamp, self.aborted_entries > 0);

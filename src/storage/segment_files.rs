@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use super::directory::LogDirectory;
-use super::file_names::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file};
+use super::file_names::{
+    INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, TRANSACTION_SEAL_SUFFIX, offset_file,
+};
 use super::open_files::SegmentKey;
 use super::{StorageError, StorageResult};
 use crate::env::{DiskFile, FileMetadata, OpenMode};
@@ -21,10 +23,13 @@ pub(super) enum SegmentFileKind {
     OffsetIndex,
     TimeIndex,
     TransactionIndex,
+    /// The checksum of the transaction index, of which Kafka knows nothing.
+    TransactionSeal,
 }
 
 impl SegmentFileKind {
-    pub(super) const ALL: [Self; 4] = [Self::Log, Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Log, Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex, Self::TransactionSeal];
 
     pub(super) fn suffix(self) -> &'static str {
         match self {
@@ -32,6 +37,7 @@ impl SegmentFileKind {
             Self::OffsetIndex => INDEX_SUFFIX,
             Self::TimeIndex => TIME_INDEX_SUFFIX,
             Self::TransactionIndex => TRANSACTION_INDEX_SUFFIX,
+            Self::TransactionSeal => TRANSACTION_SEAL_SUFFIX,
         }
     }
 }

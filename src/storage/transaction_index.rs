@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::segment_files::{SegmentFileKind, SegmentFiles};
 use super::sparse_index::{IndexEntry, partition_on_disk};
 use crate::env::DiskFile;
 
@@ -76,6 +77,52 @@ pub(super) fn encode_entries(entries: &[AbortedEntry]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * AbortedEntry::SIZE);
     entries.iter().for_each(|entry| entry.encode(&mut bytes));
     bytes
+}
+
+/// Writes the checksum of a segment's transaction index beside it: the number of entries, and the CRC-32C of that number and of their bytes.
+/// A flipped bit in an entry would show `read_committed` readers what was aborted, and Kafka's format has nothing against it.
+pub(super) fn write_seal(files: &SegmentFiles, entries: usize) -> io::Result<()> {
+    let index = files.handle(SegmentFileKind::TransactionIndex)?;
+    let number = (entries as u32).to_be_bytes();
+    let Some(crc) = crc_of(&*index, number)? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    let seal = files.handle(SegmentFileKind::TransactionSeal)?;
+    let mut bytes = number.to_vec();
+    bytes.extend_from_slice(&crc.to_be_bytes());
+    seal.write_all_at(&bytes, 0)
+}
+
+/// Whether the entries that a seal covers are as they were when it was written; entries behind them are newer. Without a seal (Apache
+/// Kafka wrote the segment) there is nothing to compare.
+pub(super) fn seal_fits(files: &SegmentFiles) -> io::Result<bool> {
+    let seal = match files.existing(SegmentFileKind::TransactionSeal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        seal => seal?,
+    };
+    let mut bytes = [0; 8];
+    if seal.size()? != bytes.len() as u64 {
+        return Ok(false);
+    }
+    seal.read_exact_at(&mut bytes, 0)?;
+    let [a, b, c, d, crc @ ..] = bytes;
+    let index = files.existing(SegmentFileKind::TransactionIndex)?;
+    Ok(crc_of(&*index, [a, b, c, d])? == Some(u32::from_be_bytes(crc)))
+}
+
+fn crc_of(index: &dyn DiskFile, number: [u8; 4]) -> io::Result<Option<u32>> {
+    let end = u64::from(u32::from_be_bytes(number)) * AbortedEntry::SIZE as u64;
+    if end > index.size()? {
+        return Ok(None);
+    }
+    let mut crc = crc32c::crc32c(&number);
+    let mut bytes = [0; READ_ENTRIES * AbortedEntry::SIZE];
+    let mut position = 0;
+    while position < end {
+        let part = &mut bytes[..((end - position) as usize).min(READ_ENTRIES * AbortedEntry::SIZE)];
+        index.read_exact_at(part, position)?;
+        crc = crc32c::crc32c_append(crc, part);
+        position += part.len() as u64;
+    }
+    Ok(Some(crc))
 }
 
 /// All entries of a file; `None` if it is not made of entries of a segment with these offsets (`TransactionIndex.sanityCheck`).

@@ -149,6 +149,9 @@ metrics! {
     log_cleaner_max_buffer_utilization_percent: Gauge, "How full the memory of keys was (max-buffer-utilization-percent).";
     log_cleaner_last_run_ms: Gauge, "When the cleaner last looked for work, in milliseconds since 1970 (now minus time-since-last-run-ms).";
     log_cleaner_dead_threads: Gauge, "Cleaner threads that ended though they should not (DeadThreadCount).";
+    log_scrub_passes_total: Counter, "Passes of the scrub over all sealed segments that were finished.";
+    log_scrub_bytes_total: Counter, "Bytes of sealed segments that the scrub compared with their checksums.";
+    log_scrub_damages_total: Counter, "Damaged batches and segments that the scrub found; the log names file and byte.";
     log_cleaner_cleanings_total: Counter, "Compactions of a partition that were finished.";
     log_cleaner_bytes_read_total: Counter, "Bytes that the cleaner read, those for its memory of keys included.";
     log_cleaner_bytes_written_total: Counter, "Bytes that the cleaner wrote into compacted segments.";

@@ -267,5 +267,8 @@ fn report(
 }
 
 #[cfg(test)]
+#[path = "verify/bit_rot_tests.rs"]
+mod bit_rot_tests;
+#[cfg(test)]
 #[path = "verify/verify_tests.rs"]
 mod tests;

@@ -321,6 +321,23 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "Milliseconds after which what was appended is flushed to the disk; 9223372036854775807 flushes by bytes only.",
     ),
     row(
+        "ottla.scrub.interval.ms",
+        Long,
+        Some("604800000"),
+        AtLeast(1),
+        ReadOnly,
+        "Milliseconds between passes of the scrub, which reads all sealed segments and compares them with their checksums; \
+         9223372036854775807 switches it off.",
+    ),
+    row(
+        "ottla.scrub.max.bytes.per.second",
+        Long,
+        Some("10485760"),
+        AtLeast(0),
+        ReadOnly,
+        "Most bytes a second that the scrub reads; 0 switches it off.",
+    ),
+    row(
         "producer.id.expiration.check.interval.ms",
         Int,
         Some("600000"),

@@ -51,6 +51,9 @@ impl Log {
         if active.size == 0 {
             return Ok(());
         }
+        active
+            .seal_transactions()
+            .map_err(|error| active.files.write_error(SegmentFileKind::TransactionSeal, &error))?;
         active.note_largest_timestamp();
         if !active.offset_index.has_unwritten() && !active.time_index.has_unwritten() {
             return Ok(());

@@ -12,8 +12,8 @@
 use std::cell::Cell;
 
 use super::read::SearchPlan;
-use super::{Log, LogState};
-use crate::record::BatchHeader;
+use super::{Log, LogState, SegmentView};
+use crate::record::{BatchHeader, check_crc};
 use crate::storage::batch_scan::{BatchScanner, Scanned};
 use crate::storage::leader_epoch_cache::LeaderEpochCache;
 use crate::storage::segment_files::SegmentFileKind;
@@ -126,18 +126,28 @@ impl Log {
         let bounds = SegmentBounds { next_base_offset: Some(plan.end_offset), epochs: Some(&epochs) };
         let mut chain = Chain { next_offset: if from == 0 { plan.files.base_offset() } else { 0 }, epoch: -1 };
         let mut scanner = BatchScanner::new(plan.log.clone(), from, plan.size);
+        let mut before: Option<(u64, BatchHeader)> = None;
         loop {
             match scanner.next().map_err(|error| plan.files.read_error(SegmentFileKind::Log, &error))? {
                 Scanned::Batch { position, header } => {
                     if let Some(reason) = misplaced(&header, chain, bounds) {
                         return Ok(Err(Damage { position, reason }));
                     }
+                    let behind_gap = before.filter(|(_, before)| before.next_offset() < header.base_offset);
+                    if let Some(damage) = behind_gap.and_then(|(position, before)| wrong_end(plan, position, &before)) {
+                        return Ok(Err(damage));
+                    }
+                    before = Some((position, header));
                     if position >= to {
                         return Ok(Ok(position));
                     }
                     chain = Chain { next_offset: header.next_offset(), epoch: header.partition_leader_epoch };
                 }
-                Scanned::End => return Ok(Ok(plan.size)),
+                Scanned::End => {
+                    let behind_gap = before.filter(|(_, before)| before.next_offset() < plan.end_offset);
+                    let damage = behind_gap.and_then(|(position, before)| wrong_end(plan, position, &before));
+                    return Ok(damage.map_or(Ok(plan.size), Err));
+                }
                 Scanned::Broken { position, reason } => return Ok(Err(Damage { position, reason })),
             }
         }
@@ -189,6 +199,14 @@ impl Log {
         ))
     }
 
+    /// One line of the log for each damaged place that the scrub finds.
+    pub(in crate::storage) fn tell_of_damage(&self, segment: &SegmentView, position: u64, reason: &str) {
+        let mut told = self.told_damage.lock();
+        if told.len() < TOLD_DAMAGE_MAX && told.insert((segment.base_offset, position)) {
+            tracing::error!("{} at byte {position}: {reason}", segment.path(SegmentFileKind::Log).display());
+        }
+    }
+
     /// One line of the log for each damaged place.
     fn tell_damage(&self, plan: &SearchPlan, damage: &Damage) {
         let mut told = self.told_damage.lock();
@@ -197,6 +215,15 @@ impl Log {
             tracing::error!("{} at byte {}: {}: not sent to readers", path.display(), damage.position, damage.reason);
         }
     }
+}
+
+/// Why a batch in front of a gap cannot end where its header says. Compaction leaves gaps; a wrong last offset looks like one, and is
+/// covered by the checksum.
+fn wrong_end(plan: &SearchPlan, position: u64, header: &BatchHeader) -> Option<Damage> {
+    let mut batch = vec![0; header.size_in_bytes()];
+    let checked = plan.log.read_exact_at(&mut batch, position).map_err(|error| error.to_string());
+    let checked = checked.and_then(|()| check_crc(&batch).map_err(|error| error.to_string()));
+    checked.err().map(|reason| Damage { position, reason })
 }
 
 /// The cell that holds what was checked of a segment.
@@ -266,6 +293,12 @@ impl<'a> Run<'a> {
                     return damaged(format!(
                         "offsets {first} to {last} reach behind {begin}, where the next batch begins"
                     ));
+                }
+                let ends_at = behind.map_or(self.plan.end_offset, |behind| behind.base_offset);
+                if header.next_offset() < ends_at
+                    && let Some(damage) = wrong_end(self.plan, position, &header)
+                {
+                    return Ok(Some(Step::Damaged(damage)));
                 }
                 if collided {
                     return damaged("its offsets collide with those of the batch before".to_owned());

@@ -7,7 +7,7 @@ use super::{Log, LogState};
 use crate::env::DiskFile;
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
 use crate::storage::sparse_index::{IndexEntry, OffsetEntry, partition_on_disk, read_entry};
-use crate::storage::transaction_index::{AbortedEntry, collect, read_entries};
+use crate::storage::transaction_index::{AbortedEntry, collect, read_entries, seal_fits};
 use crate::storage::{StorageResult, recovery};
 
 impl Log {
@@ -88,7 +88,8 @@ impl Log {
         };
         let file = open(&files)?;
         let entries = read_entries(&file, segment.base_offset(), state.next_base_offset(index));
-        if entries.map_err(|error| files.read_error(kind, &error))?.is_none() {
+        let is_sane = entries.map_err(|error| files.read_error(kind, &error))?.is_some();
+        if !is_sane || !seal_fits(&files).map_err(|error| files.read_error(kind, &error))? {
             tracing::warn!("{}: building this index again", files.path_of(kind).display());
             recovery::rebuild_transaction_index(self, state, index)?;
         }

@@ -31,6 +31,7 @@ impl LogManager {
         }
         self.keep_ballasts(initial);
         self.start_cleaner();
+        self.scrub_in_rounds();
     }
 
     /// Flushes the dirty logs of a directory, `ottla.flush.max.unflushed.ms` after the first became so. Sleeps while there are none.
@@ -142,7 +143,7 @@ impl LogManager {
 }
 
 /// Runs one round on the blocking pool; false when the manager is gone or stopping.
-async fn run(
+pub(super) async fn run(
     manager: &Weak<LogManager>,
     name: &'static str,
     work: impl FnOnce(&Arc<LogManager>) + Send + 'static,
@@ -163,6 +164,6 @@ async fn run(
     finished.await.is_ok()
 }
 
-fn is_over(manager: &Weak<LogManager>) -> bool {
+pub(super) fn is_over(manager: &Weak<LogManager>) -> bool {
     manager.upgrade().is_none_or(|manager| manager.stopping.load(Ordering::Acquire))
 }

@@ -128,7 +128,7 @@ fn background_tasks_delete_and_checkpoint() {
     assert_eq!((log.log_start_offset(), log.size()), (4, 0), "everything is older than a second");
     assert!(env.disk.metadata(Path::new("/data/logs/recovery-point-offset-checkpoint")).is_ok());
     manager.shutdown(1).unwrap();
-    clock.advance(Duration::from_secs(1000));
+    clock.advance(Duration::from_secs(4000));
     poll(&mut tasks);
     assert!(tasks.is_empty(), "the tasks end with the manager");
 }

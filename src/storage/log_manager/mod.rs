@@ -12,6 +12,7 @@ mod load;
 mod log_manager_tests;
 mod offline;
 mod parallel;
+mod scrub;
 
 pub(in crate::storage) use checkpoints::{HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT};
 use std::collections::{HashMap, HashSet};
@@ -76,7 +77,11 @@ pub struct LogManagerOptions {
     pub ballast_bytes: u64,
     /// The settings of the cleaner, asked whenever they are needed.
     pub cleaner: CleanerConfigSource,
-    /// Where the cleaner counts.
+    /// `ottla.scrub.interval.ms`; `i64::MAX`: no scrub.
+    pub scrub_interval_ms: i64,
+    /// `ottla.scrub.max.bytes.per.second`; 0: no scrub.
+    pub scrub_max_bytes_per_second: u64,
+    /// Where the cleaner and the scrub count.
     pub metrics: Arc<Metrics>,
     /// Looks at the directories when they are locked and known to be this node's, before anything in them is changed.
     pub inspection: Option<Inspection>,
@@ -122,6 +127,8 @@ impl LogManagerOptions {
             producer_id_expiration_check_interval_ms: 600_000,
             flush_limits: FlushLimits::default(),
             ballast_bytes: 16 << 20,
+            scrub_interval_ms: 604_800_000,
+            scrub_max_bytes_per_second: 10 << 20,
             cleaner: Arc::new(CleanerConfig::default),
             metrics: Arc::default(),
             inspection: None,

@@ -72,7 +72,10 @@ impl Loader<'_> {
         // First what begins behind the end: it must not hide the same epoch found in the log. Of an empty log the last epoch stays.
         let is_empty = state.log_end_offset == state.log_start_offset;
         state.epochs.truncate_from_end(state.log_end_offset + i64::from(is_empty));
-        for entry in std::mem::take(&mut self.found_epochs) {
+        // The file is synced before the recovery point moves: below it a new epoch in a header is damage.
+        let known_to = if was_read.is_some() { self.options.recovery_point } else { 0 };
+        let found = std::mem::take(&mut self.found_epochs).into_iter();
+        for entry in found.filter(|entry| entry.start_offset >= known_to) {
             if state.epochs.latest_epoch().is_none_or(|latest| entry.epoch > latest) {
                 state.epochs.assign(entry.epoch, entry.start_offset);
             }

@@ -23,6 +23,8 @@ pub(super) struct Scan {
     pub(super) broken: Option<String>,
     /// Entries of both indexes that stay.
     kept: (usize, usize),
+    /// The first batch that does not begin where the one before it ends: its position, that end, and where it begins.
+    gap: Option<(u64, i64, i64)>,
 }
 
 impl Loader<'_> {
@@ -41,6 +43,7 @@ impl Loader<'_> {
             active.largest_timestamp = largest_timestamp(files.base_offset(), start.time_entry);
         }
         let mut end_offset = files.base_offset();
+        let (mut gap, mut is_first) = (None, start.is_some());
         let mut scanner = WholeBatchScanner::new(log, active.size, size);
         let broken = loop {
             match scanner.next().map_err(|error| files.read_error(kind, &error))? {
@@ -54,6 +57,10 @@ impl Loader<'_> {
                     if header.is_control() && header.has_producer_id() {
                         self.transactions_from.get_or_insert(files.base_offset());
                     }
+                    if header.base_offset != end_offset && !is_first {
+                        gap.get_or_insert((position, end_offset, header.base_offset));
+                    }
+                    is_first = false;
                     active.note(&header, position, interval);
                     active.size = position + header.size_in_bytes() as u64;
                     end_offset = header.next_offset();
@@ -63,12 +70,12 @@ impl Loader<'_> {
             }
         };
         let kept = start.map_or((0, 0), |start| (start.offset_entries, start.time_entries));
-        Ok(Scan { active, end_offset, size, broken, kept })
+        Ok(Scan { active, end_offset, size, broken, kept, gap })
     }
 
     /// Cuts off what is not whole, and the index entries that are not known to be right. Gives the segment and the offset after it.
     pub(super) fn finish_segment(&mut self, scan: Scan) -> StorageResult<(ActiveSegment, i64)> {
-        let Scan { active, end_offset, size, broken, kept } = scan;
+        let Scan { active, end_offset, size, broken, kept, gap: _ } = scan;
         let files = active.files.clone();
         if let Some(reason) = &broken {
             let kind = SegmentFileKind::Log;
@@ -95,6 +102,21 @@ impl Loader<'_> {
             None if has_next && self.options.compacted => Ok(()),
             None => self.check_end(&scan.active.files, scan.end_offset, scan.active.size, "the file ends"),
         }
+    }
+
+    /// Refuses a log whose newest segment, which is never cleaned, lacks offsets in the middle of what was on the disk: a base offset is
+    /// wrong there, and what is appended next would get wrong ones too.
+    pub(super) fn check_gap(&self, scan: &Scan) -> StorageResult<()> {
+        let Some((position, end_offset, base_offset)) = scan.gap else { return Ok(()) };
+        if self.options.compacted || end_offset >= self.options.recovery_point {
+            return Ok(());
+        }
+        let files = &scan.active.files;
+        files.close();
+        Err(self.damaged(&format!(
+            "{}: damage at byte {position}: the batch there begins at offset {base_offset}, and the one before it ends at {end_offset}",
+            files.path_of(SegmentFileKind::Log).display()
+        )))
     }
 
     /// Refuses a log whose whole batches end before the recovery point.

@@ -3,12 +3,12 @@
 use std::io;
 
 use super::{Listing, Loader};
-use crate::storage::batch_scan::{BatchScanner, Scanned};
+use crate::storage::batch_scan::WholeBatchScanner;
 use crate::storage::log::preallocated_bytes;
 use crate::storage::segment::{ActiveSegment, SealedSegment, TimestampOffset, read_header};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
 use crate::storage::sparse_index::{OffsetEntry, SparseIndex, TimeEntry, partition_on_disk, read_entry};
-use crate::storage::transaction_index::read_entries;
+use crate::storage::transaction_index::{read_entries, seal_fits};
 use crate::storage::{StorageError, StorageResult};
 use crate::types::NO_TIMESTAMP;
 
@@ -70,6 +70,9 @@ impl Loader<'_> {
             let files = self.files(base_offset);
             let start = if index == first { self.recovery_start(&files, listing)? } else { None };
             let scan = self.scan_segment(files, start)?;
+            if index == last {
+                self.check_gap(&scan)?;
+            }
             if index == first {
                 self.check_scan(&scan, index < last)?;
                 self.remove_leftovers(listing)?;
@@ -170,19 +173,31 @@ impl Loader<'_> {
         let read_failure = |error: io::Error| files.read_error(SegmentFileKind::Log, &error);
         let log = files.existing(SegmentFileKind::Log).map_err(read_failure)?;
         let start = last_offset.map_or(0, |entry| u64::from(entry.position));
-        let mut scanner = BatchScanner::new(log, start, size);
+        // With checksums: where the log ends and what the next record's offset is, only these headers say.
+        let mut scanner = WholeBatchScanner::new(log, start, size);
         let mut end_offset = base_offset;
+        let mut indexed = last_offset.map(|entry| base_offset + i64::from(entry.relative_offset));
         loop {
             match scanner.next().map_err(read_failure)? {
-                Scanned::Batch { header, .. } => {
+                Ok(Some((_, header, _))) => {
+                    let fits = match indexed.take() {
+                        Some(indexed) => header.last_offset() == indexed,
+                        None => {
+                            header.base_offset == end_offset
+                                || header.base_offset > end_offset && self.options.compacted
+                        }
+                    };
+                    if !fits {
+                        return Ok(None);
+                    }
                     end_offset = header.next_offset();
                     if header.max_timestamp > active.largest_timestamp.timestamp {
                         active.largest_timestamp =
                             TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() };
                     }
                 }
-                Scanned::End => break,
-                Scanned::Broken { .. } => return Ok(None),
+                Ok(None) => break,
+                Err(_) => return Ok(None),
             }
         }
         active.size = size;
@@ -200,8 +215,11 @@ impl Loader<'_> {
     /// The number of entries of the active segment's transaction index; `None` if it cannot be right.
     fn transaction_entries(&self, files: &SegmentFiles, end_offset: i64) -> StorageResult<Option<usize>> {
         let kind = SegmentFileKind::TransactionIndex;
-        let entries = files.existing(kind).and_then(|file| read_entries(&file, files.base_offset(), end_offset));
-        Ok(entries.map_err(|error| files.read_error(kind, &error))?.map(|entries| entries.len()))
+        let entries = files.existing(kind).and_then(|file| {
+            let entries = read_entries(&file, files.base_offset(), end_offset)?;
+            Ok(entries.zip(seal_fits(files)?.then_some(())))
+        });
+        Ok(entries.map_err(|error| files.read_error(kind, &error))?.map(|(entries, ())| entries.len()))
     }
 
     /// The last index entry before the recovery point, if both indexes can be trusted up to there.

@@ -9,7 +9,7 @@ use crate::storage::log::{Log, LogState};
 use crate::storage::producer_snapshot::{self, MAX_SNAPSHOT_BYTES};
 use crate::storage::producer_state::{CompletedTransaction, ProducerState};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
-use crate::storage::transaction_index::{AbortedEntry, encode_entries};
+use crate::storage::transaction_index::{AbortedEntry, encode_entries, write_seal};
 
 /// Aborted transactions, ascending by their markers' offsets.
 #[derive(Default)]
@@ -83,6 +83,9 @@ impl Loader<'_> {
             })
             .and_then(|()| disk.rename(temporary.as_ref(), &path));
         self.write_failure(written, &path)?;
+        let sealed = write_seal(files, entries.len());
+        sealed.map_err(|error| files.write_error(SegmentFileKind::TransactionSeal, &error))?;
+        files.close();
         Ok(entries.len())
     }
 }

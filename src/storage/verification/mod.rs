@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use directory::{VerifiedDirectory, verify_directory};
 pub use log::{LogExpectations, VerifiedLog, verify_log};
 pub(in crate::storage) use segment::{Chain, SegmentBounds, misplaced};
+pub(in crate::storage) use walk::Walker;
 
 /// The most problems that are kept of one log; of more, the count is told.
 const PROBLEMS_PER_LOG_MAX: usize = 100;
