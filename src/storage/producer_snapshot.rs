@@ -1,9 +1,15 @@
 //! `.snapshot` files: the producers of a log before the offset in the file's name, version 1, with a CRC-32C
 //! (`ProducerStateManager.writeSnapshot`).
+//!
+//! The format has one batch an entry, and Kafka writes the last batch of each producer only: what a producer repeats after a crash
+//! that follows a roll may then be older than all that is known, and is refused as out of order. Ottla writes an entry for each of the
+//! remembered batches, the oldest first. Kafka's reader keeps the last entry of a producer, which is the one it would have written.
 
-use super::producer_state::{BATCHES_RETAINED, NO_SEQUENCE, ProducerBatch, ProducerEntry, ProducerState};
+use std::collections::HashMap;
 
-/// Snapshots read back are cut off here: about four million producers.
+use super::producer_state::{NO_SEQUENCE, ProducerBatch, ProducerEntry, ProducerState};
+
+/// Snapshots read back are cut off here: about a million producers.
 pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 
 const VERSION: i16 = 1;
@@ -11,30 +17,46 @@ const HEADER_BYTES: usize = 10;
 const CRC_COVERS_FROM: usize = 6;
 const ENTRY_BYTES: usize = 46;
 
-const _: () = assert!(BATCHES_RETAINED == 5, "the format holds the last batch only");
-
 /// Writes a snapshot; producers are sorted, so that equal states give equal bytes.
 pub(super) fn encode(state: &ProducerState) -> Vec<u8> {
     let mut entries: Vec<&ProducerEntry> = state.entries().collect();
     entries.sort_by_key(|entry| entry.producer_id);
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + entries.len() * ENTRY_BYTES);
+    let count: usize = entries.iter().map(|entry| entry.batches().len().max(1)).sum();
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + count * ENTRY_BYTES);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&(entries.len() as i32).to_be_bytes());
+    bytes.extend_from_slice(&(count as i32).to_be_bytes());
     for entry in entries {
-        let last = entry.batches().last();
-        bytes.extend_from_slice(&entry.producer_id.to_be_bytes());
-        bytes.extend_from_slice(&entry.epoch.to_be_bytes());
-        bytes.extend_from_slice(&entry.last_sequence().to_be_bytes());
-        bytes.extend_from_slice(&entry.last_offset().to_be_bytes());
-        bytes.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
-        bytes.extend_from_slice(&entry.last_timestamp.to_be_bytes());
-        bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
-        bytes.extend_from_slice(&entry.transaction_first_offset.unwrap_or(-1).to_be_bytes());
+        let (last, earlier) = match entry.batches().split_last() {
+            Some((last, earlier)) => (Some(last), earlier),
+            None => (None, &[][..]),
+        };
+        for batch in earlier {
+            // An open transaction is told once, by the last entry.
+            put(&mut bytes, entry, Some(batch), batch.timestamp, None);
+        }
+        put(&mut bytes, entry, last, entry.last_timestamp, entry.transaction_first_offset);
     }
     let crc = crc32c::crc32c(&bytes[CRC_COVERS_FROM..]);
     bytes[2..6].copy_from_slice(&crc.to_be_bytes());
     bytes
+}
+
+fn put(
+    bytes: &mut Vec<u8>,
+    entry: &ProducerEntry,
+    batch: Option<&ProducerBatch>,
+    timestamp: i64,
+    transaction_first_offset: Option<i64>,
+) {
+    bytes.extend_from_slice(&entry.producer_id.to_be_bytes());
+    bytes.extend_from_slice(&entry.epoch.to_be_bytes());
+    bytes.extend_from_slice(&batch.map_or(NO_SEQUENCE, |batch| batch.last_sequence).to_be_bytes());
+    bytes.extend_from_slice(&batch.map_or(-1, |batch| batch.last_offset).to_be_bytes());
+    bytes.extend_from_slice(&batch.map_or(0, |batch| batch.offset_delta).to_be_bytes());
+    bytes.extend_from_slice(&timestamp.to_be_bytes());
+    bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
+    bytes.extend_from_slice(&transaction_first_offset.unwrap_or(-1).to_be_bytes());
 }
 
 /// A producer in a snapshot, as it stands there (`ProducerStateEntry`).
@@ -99,14 +121,18 @@ pub fn read_entries(bytes: &[u8]) -> Result<Vec<ProducerSnapshotEntry>, String> 
 
 /// Reads a snapshot; an error says why the file cannot be used.
 pub(super) fn decode(bytes: &[u8]) -> Result<ProducerState, String> {
+    let mut producers: HashMap<i64, ProducerEntry> = HashMap::new();
+    for read in read_entries(bytes)? {
+        add(producers.entry(read.producer_id).or_insert_with(|| ProducerEntry::new(read.producer_id)), read);
+    }
     let mut state = ProducerState::default();
-    read_entries(bytes)?.into_iter().for_each(|entry| state.load(loaded(entry)));
+    producers.into_values().for_each(|entry| state.load(entry));
     Ok(state)
 }
 
-fn loaded(read: ProducerSnapshotEntry) -> ProducerEntry {
+/// Takes over one more entry of a producer.
+fn add(entry: &mut ProducerEntry, read: ProducerSnapshotEntry) {
     let ProducerSnapshotEntry { last_sequence, last_offset, offset_delta, last_timestamp: timestamp, .. } = read;
-    let mut entry = ProducerEntry::new(read.producer_id);
     entry.set_epoch(read.producer_epoch);
     if last_offset >= 0 && last_sequence != NO_SEQUENCE {
         entry.add_batch(ProducerBatch { last_sequence, last_offset, offset_delta, timestamp });
@@ -114,7 +140,6 @@ fn loaded(read: ProducerSnapshotEntry) -> ProducerEntry {
     entry.last_timestamp = timestamp;
     entry.coordinator_epoch = read.coordinator_epoch;
     entry.transaction_first_offset = read.current_transaction_first_offset;
-    entry
 }
 
 fn take_i64(bytes: &[u8], offset: usize) -> i64 {
@@ -139,12 +164,19 @@ mod tests {
         for id in [9, 3] {
             let mut entry = ProducerEntry::new(id);
             entry.set_epoch(2);
+            entry.add_batch(ProducerBatch { last_sequence: 3, last_offset: 90, offset_delta: 1, timestamp: 54 });
             entry.add_batch(ProducerBatch { last_sequence: 7, last_offset: 100 + id, offset_delta: 3, timestamp: 55 });
             entry.transaction_first_offset = (id == 3).then_some(98);
             state.load(entry);
         }
         let bytes = encode(&state);
-        assert_eq!(bytes.len(), HEADER_BYTES + 2 * ENTRY_BYTES);
+        assert_eq!(bytes.len(), HEADER_BYTES + 4 * ENTRY_BYTES);
+        let entries = read_entries(&bytes).unwrap();
+        // The last entry of a producer, which Kafka keeps, has its last batch and the transaction.
+        let of = |id| entries.iter().rfind(|entry| entry.producer_id == id).unwrap();
+        assert_eq!((of(3).last_sequence, of(3).current_transaction_first_offset), (7, Some(98)));
+        assert_eq!((of(9).last_offset, of(9).last_timestamp), (109, 55));
+        assert_eq!(entries.iter().filter_map(|entry| entry.current_transaction_first_offset).count(), 1);
         let read = decode(&bytes).unwrap();
         assert_eq!(encode(&read), bytes);
         assert_eq!(read.active_producers(), state.active_producers());

@@ -199,6 +199,7 @@ struct Round<'a> {
     committers: Option<Committers>,
     turnover: Option<TopicTurnover>,
     sabotage: bool,
+    cycles: u64,
 }
 
 impl<'a> Round<'a> {
@@ -250,6 +251,7 @@ impl<'a> Round<'a> {
             committers,
             turnover,
             sabotage: false,
+            cycles: 0,
         })
     }
 
@@ -270,6 +272,7 @@ impl<'a> Round<'a> {
             }
             totals.slowest_start = totals.slowest_start.max(self.broker.ready()?);
             totals.cycles += 1;
+            self.cycles += 1;
             if cycle % CHECK_EVERY == 0 {
                 self.check()?;
             }
@@ -346,7 +349,9 @@ impl<'a> Round<'a> {
         follower.finish(&self.bootstrap, &self.ledger, &written)?;
         totals.acked += self.ledger.count();
         if self.topics.iter().any(|topic| topic.kind == Kind::Compacted) {
-            totals.removed += self.checker.removed(Kind::Compacted);
+            let removed = self.checker.removed(Kind::Compacted);
+            ensure!(removed > 0 || self.cycles < 10, "nothing was compacted in {} cycles", self.cycles);
+            totals.removed += removed;
         }
         self.broker.stop().with_context(|| format!("the end of a round of {}", self.lane.name))
     }

@@ -26,8 +26,6 @@ struct Partition {
     acked: BTreeMap<i64, Ack>,
     /// The last acknowledged record of each key.
     last: BTreeMap<u32, Ack>,
-    /// Which key each record has that was acknowledged, by writer and number.
-    keys: BTreeMap<(u32, u64), u32>,
     removed: u64,
 }
 
@@ -86,8 +84,7 @@ impl Checker {
         for ack in mine {
             let partition = self.partitions.entry((ack.tag.topic, ack.tag.partition)).or_default();
             partition.acked.insert(ack.offset, ack);
-            if let Some(key) = ack.key {
-                partition.keys.insert((ack.tag.writer, ack.tag.sequence), key);
+            if let Some(key) = ack.tag.key {
                 let last = partition.last.entry(key).or_insert(ack);
                 if ack.tag.sequence > last.tag.sequence {
                     *last = ack;
@@ -166,8 +163,8 @@ impl Checker {
         let partition = self.partitions.entry(place).or_default();
         let mut visible: BTreeMap<u32, (i64, Tag)> = BTreeMap::new();
         for (offset, tag) in records {
-            if let Some(key) = partition.keys.get(&(tag.writer, tag.sequence)) {
-                visible.insert(*key, (*offset, *tag));
+            if let Some(key) = tag.key {
+                visible.insert(key, (*offset, *tag));
             }
         }
         for (key, last) in &partition.last {

@@ -13,8 +13,6 @@ pub struct Ack {
     pub tag: Tag,
     /// The offset that was acknowledged.
     pub offset: i64,
-    /// Its key's number, in topics with keys.
-    pub key: Option<u32>,
     /// Whether its value is null.
     pub tombstone: bool,
     /// Bytes of key and value.

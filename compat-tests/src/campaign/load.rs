@@ -61,7 +61,6 @@ struct Reports {
 
 struct Sent {
     tag: Tag,
-    key: Option<u32>,
     tombstone: bool,
     bytes: usize,
 }
@@ -72,11 +71,11 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Sent>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
-        let Sent { tag, key, tombstone, bytes } = *sent;
+        let Sent { tag, tombstone, bytes } = *sent;
         match result {
             Ok(message) => {
                 let at = Instant::now();
-                self.ledger.add(Ack { tag, offset: message.offset(), key, tombstone, bytes, at });
+                self.ledger.add(Ack { tag, offset: message.offset(), tombstone, bytes, at });
             }
             Err((error, _)) => {
                 if let Some(findings) = &self.findings {
@@ -186,8 +185,8 @@ impl Writer {
         let partition = self.random.below(topic.partitions as u64) as i32;
         let sequence = self.written.entry((self.number, (topic.id, partition))).or_default();
         let millis = self.plan.began.elapsed().as_millis() as u64;
-        let tag = Tag { writer: self.number, topic: topic.id, partition, sequence: *sequence, millis };
         let key = topic.kind.has_keys().then(|| (u64::from(self.number) * KEYS + self.random.below(KEYS)) as u32);
+        let tag = Tag { writer: self.number, topic: topic.id, partition, sequence: *sequence, millis, key };
         let key_bytes = key.map(u32::to_be_bytes);
         let tombstone = key.is_some() && self.random.percent(15);
         let longest = if self.random.percent(2) { 8_000 } else { 400 };
@@ -197,7 +196,7 @@ impl Writer {
         });
         let header = tag.encode(key_bytes.as_ref().map(<[u8; 4]>::as_slice), value.as_deref());
         let bytes = value.as_ref().map_or(0, Vec::len) + 4 * usize::from(key.is_some());
-        let mut sent = Box::new(Sent { tag, key, tombstone, bytes });
+        let mut sent = Box::new(Sent { tag, tombstone, bytes });
         loop {
             let headers = OwnedHeaders::new().insert(Header { key: HEADER, value: Some(&header[..]) });
             let mut record = BaseRecord::<'_, [u8; 4], Vec<u8>, Box<Sent>>::with_opaque_to(&topic.name, sent);

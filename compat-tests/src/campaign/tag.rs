@@ -19,6 +19,8 @@ pub struct Tag {
     pub sequence: u64,
     /// When it was written, in milliseconds since the campaign began.
     pub millis: u64,
+    /// Its key's number, in topics with keys: the record's key itself, in four bytes.
+    pub key: Option<u32>,
 }
 
 impl Tag {
@@ -54,8 +56,14 @@ impl Tag {
         if crc32c::crc32c(&bytes[..32]) != word(32) {
             return Err("a tag with a wrong checksum".into());
         }
-        let tag =
-            Self { writer: word(0), topic: word(4), partition: word(8) as i32, sequence: long(12), millis: long(20) };
+        let tag = Self {
+            writer: word(0),
+            topic: word(4),
+            partition: word(8) as i32,
+            sequence: long(12),
+            millis: long(20),
+            key: key.and_then(|key| key.try_into().ok()).map(u32::from_be_bytes),
+        };
         if content_checksum(key, value) != word(28) {
             return Err(format!("the content of {tag:?} has a wrong checksum"));
         }
@@ -75,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_tag_survives_and_notices_every_flipped_bit() {
-        let tag = Tag { writer: 3, topic: 9, partition: 2, sequence: 1 << 40, millis: 77 };
+        let tag = Tag { writer: 3, topic: 9, partition: 2, sequence: 1 << 40, millis: 77, key: None };
         let bytes = tag.encode(Some(b"key"), None);
         assert_eq!(Tag::decode(&bytes, Some(b"key"), None), Ok(tag));
         assert!(Tag::decode(&bytes, Some(b"key"), Some(b"")).is_err());

@@ -79,6 +79,34 @@ fn producers_survive_roll_restart_and_crash() {
     assert_eq!(reopened.active_producers()[0].producer_epoch, 1);
 }
 
+/// Found by the kill campaign: librdkafka repeats all batches without an answer, and the last one alone was in the snapshot of the roll.
+#[test]
+fn a_retry_of_the_last_five_batches_is_a_duplicate_after_roll_and_crash() {
+    let world = World::new();
+    let log = world.open();
+    let rolls = world.files(".snapshot").len();
+    let mut number = 0;
+    while world.files(".snapshot").len() == rolls {
+        append(&log, sequenced(7, 0, number, 1));
+        number += 1;
+    }
+    // The batch that made the log roll is in the new segment; six before it are not.
+    let end = log.log_end_offset();
+    let check = |log: &std::sync::Arc<Log>| {
+        for retried in number - 5..number {
+            let info = append(log, sequenced(7, 0, retried, 1));
+            assert!(info.duplicate, "{retried} of {number}");
+            assert_eq!(info.first_offset, i64::from(retried));
+        }
+        assert!(matches!(refused(log, sequenced(7, 0, number - 6, 1)), StorageError::OutOfOrderSequence(_)));
+        assert_eq!(log.log_end_offset(), end);
+    };
+    check(&log);
+    check(&world.killed().open());
+    log.close().unwrap();
+    check(&world.open_clean());
+}
+
 #[test]
 fn idle_producers_are_forgotten() {
     let world = World::new();
