@@ -6,6 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::mutant;
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -153,8 +155,10 @@ pub trait Disk: Send + Sync {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
+        let sync =
+            |file: &dyn DiskFile| if mutant::is_active("rename-before-sync") { Ok(()) } else { file.sync_data() };
         let written = (self.open(&temporary, OpenMode::Truncate))
-            .and_then(|file| file.write_all_at(bytes, 0).and_then(|()| file.sync_data()))
+            .and_then(|file| file.write_all_at(bytes, 0).and_then(|()| sync(&*file)))
             .and_then(|()| self.rename(&temporary, path));
         if written.is_err() {
             // On a full disk it would only be in the way.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{AppendOrigin, StorageError, StorageResult};
+use crate::mutant;
 use crate::record::BatchHeader;
 use crate::types::TopicPartition;
 
@@ -93,7 +94,9 @@ impl ProducerEntry {
             return None;
         }
         let (first, last) = (header.base_sequence, header.last_sequence());
-        self.batches().iter().find(|batch| batch.first_sequence() == first && batch.last_sequence == last).copied()
+        let known = if mutant::is_active("drop-the-five-batch-window") { 1 } else { BATCHES_RETAINED };
+        let mut newest = self.batches().iter().rev().take(known);
+        newest.find(|batch| batch.first_sequence() == first && batch.last_sequence == last).copied()
     }
 }
 

@@ -10,6 +10,7 @@ use super::segment_files::{SegmentFileKind, SegmentFiles};
 use super::sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
 use super::transaction_index::{AbortedEntry, encode_entries, write_seal};
 use crate::env::DiskFile;
+use crate::mutant;
 use crate::record::BatchHeader;
 use crate::types::NO_TIMESTAMP;
 
@@ -220,9 +221,13 @@ impl ActiveSegment {
     pub(super) fn append(&mut self, header: &BatchHeader, body: &[u8], index_interval_bytes: u64) -> io::Result<()> {
         let file = self.files.handle(SegmentFileKind::Log)?;
         let encoded = header.encode();
+        let body = if mutant::is_active("acknowledge-before-the-append") { &[] } else { body };
         if let Err(error) = file.write_all_vectored_at(&[IoSlice::new(&encoded), IoSlice::new(body)], self.size) {
             // A part of it may be there, on a full disk: no later start should have to wonder.
-            file.set_len(self.size).map_err(|cut| io::Error::other(format!("{error}; cutting it off again: {cut}")))?;
+            if !mutant::is_active("leave-half-an-append") {
+                file.set_len(self.size)
+                    .map_err(|cut| io::Error::other(format!("{error}; cutting it off again: {cut}")))?;
+            }
             return Err(error);
         }
         self.note(header, self.size, index_interval_bytes);
@@ -241,7 +246,8 @@ impl ActiveSegment {
         }
         if self.bytes_since_index_entry > index_interval_bytes {
             let relative_offset = (last_offset - self.base_offset()) as i32;
-            self.offset_index.push(OffsetEntry { relative_offset, position: position as u32 });
+            let position = position as u32 + u32::from(mutant::is_active("index-off-by-one"));
+            self.offset_index.push(OffsetEntry { relative_offset, position });
             self.note_largest_timestamp();
             self.bytes_since_index_entry = 0;
         }

@@ -29,7 +29,7 @@ const FLOORS: [(&str, u32); 14] = [
 const BASE_EDGES: [(&str, &[&str]); 8] = [
     ("mutant", &[]),
     ("types", &[]),
-    ("env", &[]),
+    ("env", &["mutant"]),
     ("record", &["types"]),
     ("wire", &["types"]),
     ("config", &["types", "record"]),

@@ -302,6 +302,7 @@ impl<'a> Cleaning<'a> {
         let discards_records = discards && (!header.is_control() || horizon_passed);
         let is_needed_by_producer =
             header.has_producer_id() && last_records.get(&header.producer_id).is_some_and(|last| last.is_in(header));
+        let is_needed_by_producer = is_needed_by_producer && !mutant::is_active("forget-the-last-batch-of-a-producer");
         let retention = if is_needed_by_producer || header.next_offset() == self.cleanable.first_uncleanable_offset {
             // The last sequence number of a live producer, its epoch, or the last offset of what is cleaned.
             BatchRetention::RetainEmpty
@@ -329,8 +330,9 @@ impl<'a> Cleaning<'a> {
                 return false;
             };
             let is_newest = map.get(key).is_none_or(|newest| record.offset >= newest);
-            let keeps_tombstone = !horizon_passed || mutant::is_active("keep_tombstones_for_ever");
-            is_newest && (record.value.is_some() || keeps_tombstone)
+            let is_forgotten = (horizon_passed || mutant::is_active("drop-tombstones-at-once"))
+                && !mutant::is_active("keep-tombstones-for-ever");
+            is_newest && (record.value.is_some() || !is_forgotten)
         };
         let retained = retain(batch, &rules, keep, output)?;
         self.stats.invalid_records += invalid;

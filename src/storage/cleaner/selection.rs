@@ -80,7 +80,8 @@ impl Cleanable {
         min_lag_bound: Option<i64>,
         compaction_delay_ms: i64,
     ) -> Self {
-        let stable = if mutant::is_active("clean_above_high_watermark") { i64::MAX } else { view.last_stable_offset };
+        let stable =
+            if mutant::is_active("clean-above-the-high-watermark") { i64::MAX } else { view.last_stable_offset };
         let bound = stable.min(view.active_base_offset).min(min_lag_bound.unwrap_or(i64::MAX));
         let uncleanable = bound.max(first_dirty_offset);
         // Whole segments only: that of the bound stays as it is.

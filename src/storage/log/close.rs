@@ -1,6 +1,7 @@
 //! The clean end of a log.
 
 use super::{Log, LogState};
+use crate::mutant;
 use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::{StorageError, StorageResult};
 
@@ -78,6 +79,7 @@ impl Log {
         Log::note_checkpoint(&mut state);
         let recovery_point = match state.flush.truncated {
             Some((end, last_batch_end)) if end == state.log_end_offset => state.recovery_point.min(last_batch_end),
+            _ if mutant::is_active("recovery-point-too-far") => state.log_end_offset,
             _ => state.recovery_point,
         };
         // A start behind the recovery point could be behind the end of the log when the power is back.

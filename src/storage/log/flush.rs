@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{Log, LogState};
 use crate::env::DiskFile;
+use crate::mutant;
 use crate::storage::directory::LogDirectory;
 use crate::storage::dirty_logs::CHECKPOINT_BYTES;
 use crate::storage::file_names::{LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, SNAPSHOT_SUFFIX, offset_file};
@@ -106,7 +107,7 @@ impl Log {
                 return FlushTicket::ready(Err(error));
             }
             let offset = offset.min(state.log_end_offset);
-            if offset <= state.recovery_point {
+            if offset <= state.recovery_point || mutant::is_active("acknowledge-before-the-flush") {
                 return FlushTicket::ready(Ok(()));
             }
             let (sender, receiver) = oneshot::channel();
@@ -341,7 +342,9 @@ impl Log {
         let path = self.path.get();
         let fail = |error: std::io::Error| self.directory.fail_sync(&path, &error);
         for file in &work.files {
-            file.sync_data().map_err(fail)?;
+            file.sync_data()
+                .or_else(|error| if mutant::is_active("swallow-sync-errors") { Ok(()) } else { Err(error) })
+                .map_err(fail)?;
         }
         if work.epochs {
             // The recovery point must not pass an epoch that is not durable: recovery would not find it again.
@@ -359,7 +362,7 @@ impl Log {
                 Err(error) => return Err(fail(error)),
             }
         }
-        if work.directory || work.epochs {
+        if (work.directory || work.epochs) && !mutant::is_active("skip-directory-sync") {
             disk.sync_dir(&path).map_err(fail)?;
         }
         if work.parent {

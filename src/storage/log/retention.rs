@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::indexes::{Lookups, Unready};
 use super::{Log, LogState};
 use crate::env::Env;
+use crate::mutant;
 use crate::storage::directory::LogDirectory;
 use crate::storage::file_names::{
     DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file,
@@ -68,7 +69,9 @@ impl Log {
         while count <= state.sealed.len() {
             let is_active = count == state.sealed.len();
             let end = if is_active { state.log_end_offset } else { state.next_base_offset(count) };
-            if end > state.high_watermark.offset || (is_active && state.active.size == 0) {
+            let is_replicated =
+                end <= state.high_watermark.offset || mutant::is_active("retain-past-the-high-watermark");
+            if !is_replicated || (is_active && state.active.size == 0) {
                 break;
             }
             // Sizes of segments are looked up only where they decide.

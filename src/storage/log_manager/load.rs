@@ -14,6 +14,7 @@ use super::offline::OfflineLog;
 use super::parallel::{self, ITEMS_PER_THREAD_MIN};
 use super::{ClaimedDirectory, LogManager, LogManagerOptions, ManagedDirectory};
 use crate::env::{Env, FileKind};
+use crate::mutant;
 use crate::storage::cleaner::LogCleaner;
 use crate::storage::directory::LogDirectory;
 use crate::storage::file_names::{LogDirectoryEntry, classify_directory};
@@ -259,6 +260,9 @@ fn take_clean_marker(directory: &LogDirectory) -> StorageResult<Option<i64>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::io("reading", &path, &error)),
     };
+    if mutant::is_active("leave-the-clean-marker") {
+        return Ok(Some(broker_epoch));
+    }
     let removed = disk.remove_file(&path).and_then(|()| disk.sync_dir(directory.path()));
     removed.map_err(|error| directory.fail("removing", &path, &error))?;
     Ok(Some(broker_epoch))

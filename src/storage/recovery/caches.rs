@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::transactions::FoundTransactions;
 use super::{Listing, Loader};
 use crate::env::{DiskFile, OpenMode};
+use crate::mutant;
 use crate::record::BatchHeader;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
 use crate::storage::checkpoint::{EpochEntry, MAX_CHECKPOINT_BYTES, encode_epochs, parse_epochs};
@@ -167,7 +168,8 @@ impl Loader<'_> {
         for offset in listing.snapshots.iter().rev().copied() {
             let path = offset_file(&self.at, offset, SNAPSHOT_SUFFIX);
             // Behind a hole a snapshot knows of batches that a power cut took.
-            let trusted = self.first_hole.is_none_or(|hole| offset <= hole);
+            let trusted = self.first_hole.is_none_or(|hole| offset <= hole)
+                || mutant::is_active("believe-snapshots-behind-a-hole");
             let usable = trusted && offset <= state.log_end_offset && offset >= state.log_start_offset;
             if loaded.is_none() && usable && offset <= newest {
                 match self.directory.env.disk.read(&path, MAX_SNAPSHOT_BYTES) {

@@ -2,6 +2,7 @@
 
 use super::segments::{RecoveryStart, largest_timestamp};
 use super::{Listing, Loader};
+use crate::mutant;
 use crate::record::BatchHeader;
 use crate::storage::batch_scan::WholeBatchScanner;
 use crate::storage::checkpoint::EpochEntry;
@@ -48,6 +49,12 @@ impl Loader<'_> {
         let broken = loop {
             match scanner.next().map_err(|error| files.read_error(kind, &error))? {
                 Ok(None) => break None,
+                Ok(Some((_, header, _)))
+                    if mutant::is_active("truncate-to-high-watermark")
+                        && header.next_offset() > self.options.high_watermark =>
+                {
+                    break Some("above the high watermark".to_owned());
+                }
                 Ok(Some((_, header, _)))
                     if header.base_offset < end_offset || !active.can_hold(header.last_offset()) =>
                 {
@@ -128,7 +135,8 @@ impl Loader<'_> {
         reason: &str,
     ) -> StorageResult<()> {
         let recovery_point = self.options.recovery_point;
-        if end_offset >= recovery_point || files.base_offset() >= recovery_point {
+        let is_behind = end_offset >= recovery_point || files.base_offset() >= recovery_point;
+        if is_behind || mutant::is_active("cut-below-the-recovery-point") {
             return Ok(());
         }
         let path = files.path_of(SegmentFileKind::Log);

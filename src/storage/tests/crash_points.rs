@@ -72,7 +72,8 @@ pub(super) fn check(
         let Some(one) = own.next() else {
             // An older log of the name, or one whose id did not reach the disk: only until the new one is durable.
             assert!(!certain, "{topic_id} is another log");
-            assert!(end == End::PowerCut || (topic_id.is_nil() && found.end == 0), "{topic_id} {found:?}");
+            let may_be_another = end == End::PowerCut || after.as_ref().is_some_and(|ledger| ledger.maybe);
+            assert!(may_be_another || (topic_id.is_nil() && found.end == 0), "{topic_id} {found:?}");
             continue;
         };
         let other = own.next().unwrap_or(one);

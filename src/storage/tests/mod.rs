@@ -10,6 +10,7 @@ mod crash_points;
 mod failing_calls;
 mod found_bugs;
 mod ledger;
+mod model;
 mod recovery_crashes;
 mod story;
 
