@@ -11,7 +11,7 @@ use super::delayed_operations::{DelayedOperations, MAX_DELAYED_FETCHES};
 use super::{Partition, ReplicaError};
 use crate::config::{BrokerConfig, LogConfig};
 use crate::metadata::{ConfigResourceType, LocalPartition, MetadataDelta, MetadataImage, MetadataPublisher};
-use crate::storage::LogManager;
+use crate::storage::{Log, LogManager};
 use crate::types::{TopicPartition, Uuid};
 
 /// One topic's partitions on this broker.
@@ -192,7 +192,11 @@ impl ReplicaManager {
     /// Puts aside the logs that no partition of the first image owns: their topics were deleted, perhaps created again,
     /// while their directories could not be renamed (`LogManager.isStrayKafkaLog`).
     fn retire_strays(&self, image: &MetadataImage) {
-        let served = self.logs.logs().into_iter().map(|log| (log.topic_partition().clone(), Some(log.topic_id())));
+        // A power cut may leave the directory of a log that was never written to, and nothing in it: no id, and no record that could
+        // be another topic's. Such a log is its partition's.
+        let is_blank = |log: &Log| log.topic_id().is_nil() && log.log_end_offset() == 0;
+        let served = (self.logs.logs().into_iter())
+            .map(|log| (log.topic_partition().clone(), Some(log.topic_id()).filter(|_| !is_blank(&log))));
         for (topic_partition, topic_id) in served.chain(self.logs.offline_logs()) {
             let owner = image.topics.topic(&topic_partition.topic);
             let owner = owner.filter(|topic| topic_id.is_none_or(|topic_id| topic.id == topic_id));

@@ -100,6 +100,22 @@ fn logs_that_nobody_owns_are_put_aside_at_the_start() {
 }
 
 #[test]
+fn an_empty_log_without_its_id_after_a_power_cut_is_no_stray() {
+    let broker = TestBroker::new();
+    let logs = broker.services.replicas.logs();
+    let topic = broker.create_topic("t", 1, &[]);
+    let name = TopicPartition::new("t", 0);
+    logs.delete_async(&name).unwrap();
+    logs.get_or_create(&name, Uuid::nil(), Arc::new(LogConfig::default())).unwrap();
+    let restarted = ReplicaManager::new(1, logs.clone(), broker.services.config.clone());
+    broker.services.controller.subscribe(restarted.clone());
+    assert_eq!(logs.log(&name).unwrap().topic_id(), topic);
+    assert_eq!(append(&restarted.partition_by_name("t", 0).unwrap()), 0);
+    let names: Vec<_> = broker.services.env.disk.read_dir("/data".as_ref()).unwrap();
+    assert!(!names.iter().any(|name| name.to_string_lossy().ends_with("-stray")));
+}
+
+#[test]
 fn a_partition_that_cannot_be_opened_is_offline_and_the_others_serve() {
     let broker = TestBroker::new();
     let logs = broker.services.replicas.logs();

@@ -292,6 +292,8 @@ impl Log {
     /// Takes over what a sync achieved.
     fn end_flush(&self, work: FlushWork, synced: StorageResult<()>) -> StorageResult<()> {
         let mut state = self.lock();
+        // A sync that was under way while another call failed may say that it succeeded when the file system is gone already.
+        let synced = synced.and_then(|()| self.directory.check_online());
         if synced.is_err() {
             state.epochs_unsynced |= work.epochs;
             state.flush.directory_unsynced |= work.directory;
@@ -430,4 +432,21 @@ pub(in crate::storage) fn flush_all(directory: &LogDirectory, logs: &[Arc<Log>])
         synced?;
     }
     directory.checkpoint_if_due()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::storage::StorageError;
+    use crate::storage::log::log_tests::{World, fill};
+
+    #[test]
+    fn a_sync_that_ends_after_its_directory_failed_vouches_for_nothing() {
+        let world = World::new();
+        let log = world.open();
+        fill(&log, 1);
+        let work = log.begin_flush(true).unwrap().unwrap();
+        world.directory.take_offline("another file could not be written".to_owned());
+        assert!(matches!(log.end_flush(work, Ok(())), Err(StorageError::LogDirOffline { .. })));
+        assert_eq!(log.recovery_point(), 0);
+    }
 }
