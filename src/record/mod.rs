@@ -18,7 +18,7 @@
 //!   whose checksum is right. That is left to the consumer that such a producer hurts. `ValidationRules::strict` restores it.
 //! - The bound is `ValidationRules::decompressed_limit`, by default the larger of 16 MiB and 20 times `max.message.bytes`; a batch that
 //!   passes it is MESSAGE_TOO_LARGE, upon which Java's producer splits it. Kafka has no bound.
-//! - Compaction filters records and keeps the frame ([`retain`]): base offset, last offset delta, producer, sequence and epoch of a batch
+//! - Compaction filters records and keeps the frame ([`retain()`]): base offset, last offset delta, producer, sequence and epoch of a batch
 //!   stay, whatever leaves it.
 //! - Errors carry Kafka's words and come in Kafka's order, so that a client sees the same answer.
 
