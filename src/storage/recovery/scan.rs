@@ -104,6 +104,16 @@ impl Loader<'_> {
     /// Refuses a log of which something is missing that was on the disk. `has_next`: there is a segment behind this one.
     pub(super) fn check_scan(&self, scan: &Scan, has_next: bool) -> StorageResult<()> {
         match &scan.broken {
+            // All of it was on the disk, whatever is left of the checkpoint that says so.
+            Some(reason) if self.options.clean_shutdown => {
+                let path = scan.active.files.path_of(SegmentFileKind::Log);
+                scan.active.files.close();
+                Err(self.damaged(&format!(
+                    "{}: damage at byte {}: {reason}; the log was stopped cleanly, nothing of it may be cut",
+                    path.display(),
+                    scan.active.size
+                )))
+            }
             Some(reason) => self.check_end(&scan.active.files, scan.end_offset, scan.active.size, reason),
             // The cleaner takes batches from the end of a segment, never from the last one.
             None if has_next && self.options.compacted => Ok(()),

@@ -78,7 +78,7 @@ fn every_kind_of_damage_is_named_with_its_byte() {
         ("/data/t-0/partition.metadata", 11, "names no topic id"),
         ("/data/t-0/leader-epoch-checkpoint", 0, "is malformed"),
         ("/data/meta.properties", 0, "meta.properties"),
-        ("/data/recovery-point-offset-checkpoint", 8, "the recovery point is"),
+        ("/data/recovery-point-offset-checkpoint", 8, "is malformed"),
     ] {
         let env = env(true);
         flip(&env, path, position, 1);
@@ -90,6 +90,15 @@ fn every_kind_of_damage_is_named_with_its_byte() {
             assert!(text.contains(&format!("{TOPIC_LOG} at byte {at}: ")), "{text}");
         }
     }
+}
+
+#[test]
+fn a_recovery_point_behind_the_end_of_the_log_is_damage() {
+    let env = env(true);
+    // As Kafka writes it: without a seal.
+    env.disk.write_atomically(Path::new("/data/recovery-point-offset-checkpoint"), b"0\n1\nt 0 999\n").unwrap();
+    let (good, text) = report(&env);
+    assert!(!good && text.contains("the recovery point is"), "{text}");
 }
 
 #[test]
