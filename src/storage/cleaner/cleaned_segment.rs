@@ -1,7 +1,7 @@
 //! The segment that a cleaning writes: `.cleaned` files, until the log takes them over.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::env::{DiskFile, OpenMode};
@@ -49,11 +49,7 @@ impl CleanedSegment {
         remove_cleaned(directory, &files)?;
         let create = |kind| {
             let path = cleaned_path(&files, kind);
-            directory
-                .env
-                .disk
-                .open(&path, OpenMode::Truncate)
-                .map_err(|error| directory.fail("creating", &path, &error))
+            directory.env.disk.open(&path, OpenMode::Truncate).map_err(|error| failure(directory, &path, &error))
         };
         Ok(Self {
             log: create(SegmentFileKind::Log)?,
@@ -150,7 +146,7 @@ impl CleanedSegment {
         let disk = &self.directory.env.disk;
         let path = self.path(kind);
         let file = disk.open(&path, OpenMode::Truncate).and_then(|file| file.write_all_at(&bytes, 0).map(|()| file));
-        let file = file.map_err(|error| self.write_error(kind, &error))?;
+        let file = file.map_err(|error| failure(&self.directory, &path, &error))?;
         file.sync_data().map_err(|error| self.directory.fail_sync(&path, &error))
     }
 
@@ -159,8 +155,13 @@ impl CleanedSegment {
     }
 
     fn write_error(&self, kind: SegmentFileKind, error: &io::Error) -> StorageError {
-        self.directory.fail("writing", &self.path(kind), error)
+        failure(&self.directory, &self.path(kind), error)
     }
+}
+
+/// A failed write takes the directory offline. That the name is not there does not: the log was deleted while it was cleaned.
+fn failure(directory: &LogDirectory, path: &Path, error: &io::Error) -> StorageError {
+    if is_not_found(error) { StorageError::io("creating", path, error) } else { directory.fail("writing", path, error) }
 }
 
 fn cleaned_path(files: &SegmentFiles, kind: SegmentFileKind) -> PathBuf {

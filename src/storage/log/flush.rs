@@ -449,4 +449,27 @@ mod tests {
         assert!(matches!(log.end_flush(work, Ok(())), Err(StorageError::LogDirOffline { .. })));
         assert_eq!(log.recovery_point(), 0);
     }
+
+    #[test]
+    fn a_log_is_not_renamed_while_it_is_synced() {
+        let world = World::new();
+        let log = world.open();
+        fill(&log, 1);
+        let syncing = log.flushing.lock();
+        let work = log.begin_flush(true).unwrap().unwrap();
+        log.mark_closed();
+        let (renamed, done) = std::sync::mpsc::sync_channel(1);
+        std::thread::scope(|scope| {
+            let log = &log;
+            scope.spawn(move || {
+                log.rename_directory("/data/gone-delete".into()).unwrap();
+                renamed.send(()).unwrap();
+            });
+            log.sync(&work).unwrap();
+            assert!(done.try_recv().is_err());
+            drop(syncing);
+        });
+        assert!(!world.directory.is_offline());
+        assert!(matches!(log.flush(), Err(StorageError::LogClosed { .. })));
+    }
 }

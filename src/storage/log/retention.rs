@@ -187,6 +187,15 @@ impl Log {
         run_later(&self.directory.env, "delete-segment", delay_ms, Box::new(work));
     }
 
+    /// Gives the closed log's directory another name. A sync or a swap of segments under way ends first: it works by path, and would
+    /// take a directory that is not there any more for a failed disk.
+    pub(in crate::storage) fn rename_directory(&self, to: PathBuf) -> std::io::Result<()> {
+        let _flushing = self.flushing.lock();
+        self.directory.env.disk.rename(&self.path(), &to)?;
+        self.path.set(to);
+        Ok(())
+    }
+
     /// Ends all use of the log: no appends, no reads, handles closed. Part of deletion and of shutdown.
     pub(in crate::storage) fn mark_closed(&self) {
         let mut state = self.lock();

@@ -327,8 +327,7 @@ impl LogManager {
         self.cleaner.forget(&log)?;
         let from = log.path();
         let to = directory.path().join(renamed_directory(topic_partition, self.env.random.uuid(), suffix));
-        self.env.disk.rename(&from, &to).map_err(|error| directory.fail("renaming", &from, &error))?;
-        log.path.set(to.clone());
+        log.rename_directory(to.clone()).map_err(|error| directory.fail("renaming", &from, &error))?;
         directory.note_change();
         Ok((directory, to, log.config().file_delete_delay_ms))
     }
