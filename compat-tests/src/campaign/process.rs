@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -34,8 +35,10 @@ impl Process {
 
     /// A port that is free now; the search starts at `from`, or anywhere.
     pub fn free_port(from: Option<u16>) -> Result<u16> {
-        let start = from
-            .unwrap_or_else(|| PORTS.start + (u64::from(std::process::id()) * 37 % (PORTS.len() as u64 - 200)) as u16);
+        // Lanes of one process ask at the same time, before any of them listens.
+        static CALLS: AtomicU16 = AtomicU16::new(0);
+        let anywhere = || PORTS.start + (u64::from(std::process::id()) * 37 % (PORTS.len() as u64 - 400)) as u16;
+        let start = from.unwrap_or_else(|| anywhere() + 20 * (CALLS.fetch_add(1, Ordering::Relaxed) % 10));
         (start..start + 200)
             .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
             .with_context(|| format!("no free port from {start} on"))
