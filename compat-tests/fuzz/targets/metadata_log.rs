@@ -62,7 +62,8 @@ fn write_records(env: &Env, mut input: &[u8]) {
 fn use_metadata(env: &Env) -> Result<(), MetadataError> {
     let manager = manager(env);
     let log = manager.metadata_log_options(Arc::new(StorageMetadataLog::config())).expect("options");
-    let options = ControllerOptions { node_id: 1, directory: DIRECTORY.into(), snapshot_bytes: 1 };
+    let mut options = ControllerOptions::new(1, DIRECTORY.into());
+    options.snapshots.bytes = 1;
     let log = Box::new(StorageMetadataLog::open(log, env.clock.clone())?);
     let config = Arc::new(BrokerConfig::new(BTreeMap::new()).expect("a configuration"));
     let controller = Controller::open(env.clone(), options, log, config)?;
