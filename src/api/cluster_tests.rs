@@ -55,11 +55,13 @@ fn a_topic_that_metadata_creates_is_served_when_the_answer_comes() {
 #[test]
 fn internal_topics_get_their_own_shape_or_are_not_created() {
     let broker = TestBroker::new();
-    let names = ["__consumer_offsets", "__transaction_state"];
+    let names = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
     let response = done(metadata::handle(&broker.services, &context(METADATA, 12), named(&names)));
-    assert_eq!(codes(&response), [("__consumer_offsets".to_owned(), 0), ("__transaction_state".to_owned(), 3)]);
+    let wanted = [("__consumer_offsets", 0), ("__transaction_state", 0), ("__share_group_state", 3)];
+    assert_eq!(codes(&response), wanted.map(|(name, code)| (name.to_owned(), code)));
     assert!(response.topics.iter().all(|topic| topic.is_internal));
     assert_eq!(response.topics[0].partitions.len(), 50);
+    assert_eq!(response.topics[1].partitions.len(), 50);
 }
 
 #[test]

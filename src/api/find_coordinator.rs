@@ -1,4 +1,5 @@
-//! FindCoordinator (key 10): which broker coordinates a group (`KafkaApis.getCoordinator`).
+//! FindCoordinator (key 10): which broker coordinates a group or a transactional id
+//! (`KafkaApis.getCoordinator`).
 //!
 //! The topic of the coordinator is created when it is missing, and the answer waits for it: topics serve when their
 //! creation is answered, so that nobody has to ask again, as Kafka's clients must.
@@ -13,8 +14,8 @@ use kafka_protocol::protocol::StrBytes;
 use super::cluster_view::ClusterView;
 use super::handler::{Answer, RequestContext};
 use super::services::{Endpoint, Services};
-use crate::coordinator::transaction::TRANSACTIONS_REFUSED;
-use crate::types::GROUP_METADATA_TOPIC_NAME;
+use crate::coordinator::group::partition_for;
+use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
 
 /// First version with several keys (KIP-699).
 const BATCH_VERSION: i16 = 4;
@@ -39,22 +40,30 @@ struct Refusal {
 /// What is found for a key.
 type Found = Result<(i32, Endpoint), Refusal>;
 
+/// The topic that the coordinators of a key type keep their state in.
+fn topic_of(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        GROUP => Some(GROUP_METADATA_TOPIC_NAME),
+        TRANSACTION => Some(TRANSACTION_STATE_TOPIC_NAME),
+        _ => None,
+    }
+}
+
 /// Finds the coordinators, after creating their topic if need be.
 pub fn handle(
     services: &Arc<Services>,
     context: &RequestContext,
     request: FindCoordinatorRequest,
 ) -> Answer<FindCoordinatorResponse> {
-    let has_topic = services.controller.image().topics.topic(GROUP_METADATA_TOPIC_NAME).is_some();
-    if has_topic || request.key_type != GROUP {
+    let is_missing = |topic: &&str| services.controller.image().topics.topic(topic).is_none();
+    let Some(topic) = topic_of(request.key_type).filter(is_missing) else {
         return Answer::Now(answer(services, context, &request));
-    }
+    };
     let (services, context) = (services.clone(), context.clone());
-    let created =
-        services.controller.submit(None, |controller| controller.auto_create_topics(&[GROUP_METADATA_TOPIC_NAME]));
+    let created = services.controller.submit(None, move |controller| controller.auto_create_topics(&[topic]));
     Answer::Later(Box::pin(async move {
         if let Err(error) = created.await {
-            tracing::warn!(%error, "could not create {GROUP_METADATA_TOPIC_NAME}");
+            tracing::warn!(%error, "could not create {topic}");
         }
         answer(&services, &context, &request)
     }))
@@ -62,7 +71,7 @@ pub fn handle(
 
 fn answer(services: &Services, context: &RequestContext, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
     let view = ClusterView::new(services, context);
-    let find = |key: &StrBytes| find(services, &view, request.key_type, key);
+    let find = |key: &StrBytes| find(&view, request.key_type, key);
     if context.api_version >= BATCH_VERSION {
         let coordinators = request.coordinator_keys.iter().map(|key| coordinator(key, find(key)));
         return FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
@@ -97,29 +106,19 @@ fn coordinator(key: &StrBytes, found: Found) -> Coordinator {
     }
 }
 
-fn find(services: &Services, view: &ClusterView<'_>, key_type: i8, key: &str) -> Found {
+fn find(view: &ClusterView<'_>, key_type: i8, key: &str) -> Found {
     let unavailable = Refusal {
         error: ResponseError::CoordinatorNotAvailable,
         message: "The coordinator is not available.",
         batch_message: "",
     };
-    match key_type {
-        GROUP => {}
-        TRANSACTION => {
-            let message = "Transactions are not supported by this broker.";
-            return Err(Refusal { error: TRANSACTIONS_REFUSED, message, batch_message: message });
-        }
-        SHARE => {
-            let error = ResponseError::InvalidRequest;
-            return Err(Refusal { error, message: INVALID_REQUEST, batch_message: "" });
-        }
-        _ => {
-            let error = ResponseError::InvalidRequest;
-            return Err(Refusal { error, message: INVALID_REQUEST, batch_message: INVALID_REQUEST });
-        }
-    }
-    let partition = services.groups.partition_for(key);
-    let registration = view.image.topics.partition(GROUP_METADATA_TOPIC_NAME, partition).ok_or(unavailable)?;
+    let Some(topic) = topic_of(key_type) else {
+        let batch_message = if key_type == SHARE { "" } else { INVALID_REQUEST };
+        return Err(Refusal { error: ResponseError::InvalidRequest, message: INVALID_REQUEST, batch_message });
+    };
+    let partitions = view.image.topics.topic(topic).ok_or(unavailable)?.partitions().count();
+    let partition = partition_for(key, i32::try_from(partitions).unwrap_or(i32::MAX));
+    let registration = view.image.topics.partition(topic, partition).ok_or(unavailable)?;
     let broker = view.image.cluster.broker(registration.leader).filter(|broker| !broker.fenced).ok_or(unavailable)?;
     Ok((broker.id, view.endpoint(broker).ok_or(unavailable)?))
 }

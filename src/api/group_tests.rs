@@ -132,17 +132,42 @@ fn the_coordinator_is_found_in_every_version_and_its_topic_made_on_demand() {
 }
 
 #[test]
-fn coordinators_of_transactions_and_share_groups_are_refused() {
+fn the_coordinator_of_a_transactional_id_is_found_and_its_topic_is_made_as_by_kafka() {
     let broker = broker();
-    let refused = E::TransactionalIdAuthorizationFailed.code();
-    let found = find(&broker, 3, 1, "x");
-    assert_eq!((found.error_code, *found.node_id, found.port), (refused, -1, -1));
-    let found = find(&broker, 5, 1, "x");
-    assert_eq!(found.coordinators[0].error_code, refused);
-    assert!(found.coordinators[0].error_message.as_ref().is_some_and(|message| message.contains("Transactions")));
+    for version in 0..4 {
+        let found = find(&broker, version, 1, "x");
+        assert_eq!((found.error_code, *found.node_id, found.port), (0, 1, 9_092), "version {version}");
+    }
+    for version in 4..=5 {
+        let found = find(&broker, version, 1, "x");
+        let coordinator = &found.coordinators[0];
+        assert_eq!((coordinator.error_code, coordinator.key.as_str(), coordinator.port), (0, "x", 9_092));
+    }
+    let image = broker.services.controller.image();
+    assert_eq!(image.topics.topic("__transaction_state").expect("made on demand").partitions().count(), 50);
+    let configs = image.configs.topic("__transaction_state");
+    let configs: Vec<(&str, &str)> = configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        configs,
+        [
+            ("cleanup.policy", "compact"),
+            ("compression.type", "uncompressed"),
+            ("min.insync.replicas", "2"),
+            ("segment.bytes", "104857600"),
+            ("unclean.leader.election.enable", "false"),
+        ]
+    );
+    // One replica: two in sync cannot be asked for.
+    let partition = broker.services.replicas.partition_by_name("__transaction_state", 0).expect("served");
+    assert_eq!(partition.effective_min_in_sync_replicas(), 1);
+}
+
+#[test]
+fn coordinators_of_share_groups_and_of_unknown_kinds_are_refused() {
+    let broker = broker();
     assert_eq!(find(&broker, 5, 2, "x").coordinators[0].error_code, E::InvalidRequest.code());
     assert_eq!(find(&broker, 5, 9, "x").coordinators[0].error_code, E::InvalidRequest.code());
-    assert!(broker.services.controller.image().topics.topic("__transaction_state").is_none());
+    assert!(broker.services.controller.image().topics.topic("__share_group_state").is_none());
 }
 
 #[test]

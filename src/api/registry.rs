@@ -113,7 +113,7 @@ pub static APIS: &[ApiEntry] = &[
     api!(8 OffsetCommit, m::OffsetCommitRequest, super::offset_commit::handle, 2..=9, flexible Some(8)),
     api!(9 OffsetFetch, m::OffsetFetchRequest, super::offset_fetch::handle, 1..=9, flexible Some(6)),
     api!(10 FindCoordinator, m::FindCoordinatorRequest, super::find_coordinator::handle, 0..=5, flexible Some(3),
-        notes "Groups only: transactional ids are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 6 adds share groups."),
+        notes "6 adds share groups."),
     api!(11 JoinGroup, m::JoinGroupRequest, super::join_group::handle, 0..=9, flexible Some(6)),
     api!(12 Heartbeat, m::HeartbeatRequest, super::heartbeat::handle, 0..=4, flexible Some(4)),
     api!(13 LeaveGroup, m::LeaveGroupRequest, super::leave_group::handle, 0..=5, flexible Some(4)),

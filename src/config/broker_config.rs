@@ -53,6 +53,7 @@ impl BrokerConfig {
         let layers = Layers { fixed: Arc::new(properties), ..Layers::default() };
         check_times(&layers)?;
         check_roles(&layers)?;
+        check_two_phase_commit(&layers)?;
         let (listeners, advertised_listeners) = check_listeners(&layers)?;
         parse_connection_overrides(&layers.value("max.connections.per.ip.overrides").text().unwrap_or_default())?;
         let config = Self { state: ArcSwap::from_pointee(State::new(layers)), listeners, advertised_listeners };
@@ -226,6 +227,16 @@ fn check_roles(layers: &Layers) -> Result<(), ConfigError> {
             &servers.join(","),
             "Ottla's controller is this process for now; name one server or leave it out",
         ));
+    }
+    Ok(())
+}
+
+/// A broker that took it and refused the producers later would break them in the middle of their work.
+fn check_two_phase_commit(layers: &Layers) -> Result<(), ConfigError> {
+    const TWO_PHASE_COMMIT: &str = "transaction.two.phase.commit.enable";
+    if layers.value(TWO_PHASE_COMMIT) == ConfigValue::Boolean(true) {
+        let reason = "two-phase commit with an outside coordinator (KIP-939) is not implemented; set it to false";
+        return Err(ConfigError::invalid_value(TWO_PHASE_COMMIT, "true", reason));
     }
     Ok(())
 }

@@ -192,4 +192,27 @@ broker_values! {
     socket_request_max_bytes: i32 = "socket.request.max.bytes";
     /// `socket.send.buffer.bytes`: the send buffer of a socket in bytes; -1 leaves it to the system.
     socket_send_buffer_bytes: i32 = "socket.send.buffer.bytes";
+    /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`: milliseconds between looks for transactions that have
+    /// timed out.
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 =
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms";
+    /// `transaction.max.timeout.ms`: the longest transaction timeout, in milliseconds, that a producer may ask for.
+    transaction_max_timeout_ms: i32 = "transaction.max.timeout.ms";
+    /// `transaction.partition.verification.enable`: whether a partition is looked up in its transaction before the first
+    /// records of that transaction are written to it.
+    transaction_partition_verification_enable: bool = "transaction.partition.verification.enable";
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`: milliseconds between looks for expired transactional ids.
+    transaction_remove_expired_transaction_cleanup_interval_ms: i32 =
+        "transaction.remove.expired.transaction.cleanup.interval.ms";
+    /// `transaction.state.log.min.isr`: `min.insync.replicas` of `__transaction_state` when it is created.
+    transaction_state_log_min_isr: i32 = "transaction.state.log.min.isr";
+    /// `transaction.state.log.num.partitions`: partitions of `__transaction_state` when it is created.
+    transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions";
+    /// `transaction.state.log.replication.factor`: replicas of `__transaction_state` when it is created; never more than
+    /// there are brokers.
+    transaction_state_log_replication_factor: i16 = "transaction.state.log.replication.factor";
+    /// `transaction.state.log.segment.bytes`: `segment.bytes` of `__transaction_state` when it is created.
+    transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes";
+    /// `transactional.id.expiration.ms`: milliseconds after its last change when a transactional id is forgotten.
+    transactional_id_expiration_ms: i32 = "transactional.id.expiration.ms";
 }

@@ -59,10 +59,7 @@ fn the_file_of_a_stock_kafka_is_taken() {
     assert_eq!(options.config.advertised_listeners()[0].host, "localhost");
     assert_eq!(
         options.warnings,
-        [
-            "these Kafka configurations are not implemented yet and have no effect: num.io.threads, num.network.threads, \
-          transaction.state.log.replication.factor"
-        ]
+        ["these Kafka configurations are not implemented yet and have no effect: num.io.threads, num.network.threads"]
     );
 }
 
@@ -189,4 +186,12 @@ fn topics_are_declared() {
         let error = topic(text).expect_err("refused");
         assert!(error.contains(expected), "{text}: {error}");
     }
+}
+
+#[test]
+fn two_phase_commit_is_refused_at_the_start() {
+    let refused =
+        StartOptions::read(&file("transaction.two.phase.commit.enable=true\n")).err().map(|error| error.to_string());
+    assert!(refused.is_some_and(|error| error.contains("transaction.two.phase.commit.enable")));
+    assert!(StartOptions::read(&file("transaction.two.phase.commit.enable=false\n")).is_ok());
 }

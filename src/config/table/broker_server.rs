@@ -1,4 +1,4 @@
-//! Broker configurations of listeners, requests, topics and groups.
+//! Broker configurations of listeners, requests, topics, groups and transactions.
 
 use super::super::definition::ConfigDefinition;
 use super::super::definition::ConfigType::{Boolean, Int, List, Long, Short, String};
@@ -310,6 +310,86 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         Any,
         ReadOnly,
         "The send buffer of a socket in bytes; -1 leaves it to the system.",
+    ),
+    row(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        Int,
+        Some("10000"),
+        AtLeast(1),
+        ReadOnly,
+        "Milliseconds between looks for transactions that have timed out, which are then aborted.",
+    ),
+    row(
+        "transaction.max.timeout.ms",
+        Int,
+        Some("900000"),
+        AtLeast(1),
+        ReadOnly,
+        "The longest transaction timeout, in milliseconds, that a producer may ask for.",
+    ),
+    row(
+        "transaction.partition.verification.enable",
+        Boolean,
+        Some("true"),
+        Any,
+        ClusterWide,
+        "Whether a partition is looked up in its transaction before the first records of that transaction are written to it.",
+    ),
+    row(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        Int,
+        Some("3600000"),
+        AtLeast(1),
+        ReadOnly,
+        "Milliseconds between looks for transactional ids that have expired.",
+    ),
+    row(
+        "transaction.state.log.min.isr",
+        Int,
+        Some("2"),
+        AtLeast(1),
+        ReadOnly,
+        "`min.insync.replicas` of `__transaction_state` when it is created; it never asks for more than there are replicas.",
+    ),
+    row(
+        "transaction.state.log.num.partitions",
+        Int,
+        Some("50"),
+        AtLeast(1),
+        ReadOnly,
+        "Partitions of `__transaction_state` when it is created.",
+    ),
+    row(
+        "transaction.state.log.replication.factor",
+        Short,
+        Some("3"),
+        AtLeast(1),
+        ReadOnly,
+        "Replicas of `__transaction_state` when it is created; never more than there are brokers.",
+    ),
+    row(
+        "transaction.state.log.segment.bytes",
+        Int,
+        Some("104857600"),
+        AtLeast(1),
+        ReadOnly,
+        "`segment.bytes` of `__transaction_state` when it is created.",
+    ),
+    row(
+        "transaction.two.phase.commit.enable",
+        Boolean,
+        Some("false"),
+        Any,
+        ReadOnly,
+        "Whether transactions may wait for an outside coordinator without a timeout (KIP-939); only false.",
+    ),
+    row(
+        "transactional.id.expiration.ms",
+        Int,
+        Some("604800000"),
+        AtLeast(1),
+        ReadOnly,
+        "Milliseconds after the last change of its transaction when a transactional id is forgotten; never during a transaction.",
     ),
     row(
         "unclean.leader.election.enable",

@@ -10,7 +10,7 @@ use super::super::image::ConfigResourceType;
 use crate::config::{
     BrokerConfig, ConfigError, ConfigType, LogConfig, check_broker_overrides, is_known_to_kafka, table,
 };
-use crate::types::GROUP_METADATA_TOPIC_NAME;
+use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
 
 /// How an internal topic is created.
 pub(super) struct InternalTopic {
@@ -22,18 +22,30 @@ pub(super) struct InternalTopic {
 /// Partitions, replication factor and overrides of an internal topic; `None` when the name is not one that this release
 /// writes.
 pub(super) fn internal_topic(config: &BrokerConfig, name: &str) -> Option<InternalTopic> {
-    if name != GROUP_METADATA_TOPIC_NAME {
-        return None;
+    match name {
+        GROUP_METADATA_TOPIC_NAME => Some(InternalTopic {
+            partitions: config.offsets_topic_num_partitions(),
+            replication_factor: config.offsets_topic_replication_factor(),
+            configs: vec![
+                ("cleanup.policy", "compact".to_owned()),
+                ("compression.type", "producer".to_owned()),
+                ("segment.bytes", config.offsets_topic_segment_bytes().to_string()),
+            ],
+        }),
+        TRANSACTION_STATE_TOPIC_NAME => Some(InternalTopic {
+            partitions: config.transaction_state_log_num_partitions(),
+            replication_factor: config.transaction_state_log_replication_factor(),
+            configs: vec![
+                ("cleanup.policy", "compact".to_owned()),
+                ("compression.type", "uncompressed".to_owned()),
+                // More than there are replicas is no hindrance: partitions cap it (`Partition.effectiveMinIsr`).
+                ("min.insync.replicas", config.transaction_state_log_min_isr().to_string()),
+                ("segment.bytes", config.transaction_state_log_segment_bytes().to_string()),
+                ("unclean.leader.election.enable", "false".to_owned()),
+            ],
+        }),
+        _ => None,
     }
-    Some(InternalTopic {
-        partitions: config.offsets_topic_num_partitions(),
-        replication_factor: config.offsets_topic_replication_factor(),
-        configs: vec![
-            ("cleanup.policy", "compact".to_owned()),
-            ("compression.type", "producer".to_owned()),
-            ("segment.bytes", config.offsets_topic_segment_bytes().to_string()),
-        ],
-    })
 }
 
 fn definition(kind: ConfigResourceType, name: &str) -> Option<&'static crate::config::ConfigDefinition> {
