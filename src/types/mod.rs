@@ -1,8 +1,10 @@
-//! Words that every room shares: ids, names, offsets. No behaviour, no input or output.
+//! Words that every room shares: ids, names, offsets, words of transactions. No behaviour, no input or output.
 
 mod topic_partition;
+mod transaction;
 
 pub use topic_partition::{TopicIdPartition, TopicPartition};
+pub use transaction::{EndTransactionMarker, TransactionResult, TransactionVersion, VerificationGuard};
 pub use uuid::Uuid;
 
 /// The leader epoch of a log or a request that names none.

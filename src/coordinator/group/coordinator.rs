@@ -1,6 +1,7 @@
 //! The facade (Kafka's `GroupCoordinatorService`).
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -89,7 +90,8 @@ impl GroupCoordinator {
             let max_batch_bytes = log.max_batch_bytes();
             let name = TopicPartition::new(GROUP_METADATA_TOPIC_NAME, partition);
             let empty = move || GroupShard::new(config.clone(), max_batch_bytes);
-            shards.insert(partition, Shard::start(self.env.clone(), name, leader_epoch, log, empty))
+            let outlet = Arc::new(|_: &GroupShardHandle, output: Infallible| match output {});
+            shards.insert(partition, Shard::start(self.env.clone(), name, leader_epoch, log, empty, outlet))
         };
         if let Some(previous) = previous {
             previous.close();

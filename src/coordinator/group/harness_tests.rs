@@ -109,6 +109,7 @@ impl Harness {
                     assert!(self.answers.insert(ticket.0, answer).is_none(), "answered twice");
                 }
                 Effect::Schedule(key, delay) => self.timers.schedule(key, self.now + delay),
+                Effect::Emit(output) => match output {},
                 Effect::Cancel(key) => {
                     self.timers.cancel(&key);
                 }

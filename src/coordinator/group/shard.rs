@@ -263,6 +263,7 @@ impl StateMachine for GroupShard {
     type Record = GroupRecord;
     type TimerKey = GroupTimer;
     type Parked = Parked;
+    type Output = std::convert::Infallible;
 
     fn encode(record: &GroupRecord) -> Result<KeyValue, CoordinatorError> {
         records::encode(record)

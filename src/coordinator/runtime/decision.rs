@@ -30,6 +30,8 @@ pub enum Effect<S: StateMachine> {
     Schedule(S::TimerKey, Duration),
     /// Removes a timer, if there.
     Cancel(S::TimerKey),
+    /// Hands something to the shard's outlet, once everything decided so far is committed.
+    Emit(S::Output),
 }
 
 /// What a state machine decides on one request or timer.
@@ -73,6 +75,8 @@ pub trait StateMachine: Send + Sized + 'static {
     type TimerKey: Send + Clone + Debug + Eq + Hash + Ord;
     /// An answer to a parked request.
     type Parked: Send + Debug + Clone + PartialEq;
+    /// What leaves the shard for other rooms, by [`Effect::Emit`]; `Infallible` for a machine that sends nothing.
+    type Output: Send + Debug + Clone + PartialEq;
 
     /// A record's bytes.
     fn encode(record: &Self::Record) -> Result<KeyValue, CoordinatorError>;

@@ -6,6 +6,7 @@
 //! its state was computed from is committed. `StateMachine::replay` is the only way to a durable change, live or
 //! while loading. A state machine may change what Kafka does not log (members of a running rebalance, parked
 //! requests) inside `decide`; when an append fails the whole state is dropped and loaded again.
+//! What has to happen elsewhere leaves by `Effect::Emit` through the shard's outlet, once it is committed.
 //! Timers live in one ordered set per shard, driven by one task per active shard.
 
 mod batch;
@@ -19,7 +20,7 @@ mod timer;
 pub use decision::{Decision, Effect, KeyValue, StateMachine, Ticket};
 pub use log::CoordinatorLog;
 pub use partition_log::PartitionLog;
-pub use shard::{Answered, Shard, Waiting};
+pub use shard::{Answered, Outlet, Shard, Waiting};
 pub use timer::Timers;
 
 #[cfg(test)]

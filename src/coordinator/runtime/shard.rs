@@ -49,8 +49,17 @@ impl<P> Waiting<P> {
 }
 
 type Sender<P> = oneshot::Sender<Result<Answered<P>, CoordinatorError>>;
-/// Answers to hand over when the lock is released.
-type Deliveries<P> = Vec<(Sender<P>, Answered<P>)>;
+/// Takes what a shard emits. Called without the shard's lock, on the thread of the decision if its records are committed at once,
+/// so that what follows from a request has happened when its answer leaves.
+pub type Outlet<S> = Arc<dyn Fn(&Arc<Shard<S>>, <S as StateMachine>::Output) + Send + Sync>;
+
+type Delivery<P> = (Sender<P>, Answered<P>);
+
+/// What to hand over when the lock is released.
+struct Deliveries<S: StateMachine> {
+    answers: Vec<Delivery<S::Parked>>,
+    outputs: Vec<Answered<S::Output>>,
+}
 
 struct Active<S: StateMachine> {
     state: S,
@@ -83,19 +92,21 @@ pub struct Shard<S: StateMachine> {
     leader_epoch: i32,
     log: Arc<dyn CoordinatorLog>,
     empty: Box<dyn Fn() -> S + Send + Sync>,
+    outlet: Outlet<S>,
     phase: Mutex<Phase<S>>,
     timer_moved: Arc<Notify>,
 }
 
 impl<S: StateMachine> Shard<S> {
     /// Starts to load the shard, in the background if there is anything to load, and its timers. `empty` makes the state
-    /// before the first record.
+    /// before the first record, `outlet` takes what the state machine emits.
     pub fn start(
         env: Env,
         partition: TopicPartition,
         leader_epoch: i32,
         log: Arc<dyn CoordinatorLog>,
         empty: impl Fn() -> S + Send + Sync + 'static,
+        outlet: Outlet<S>,
     ) -> Arc<Self> {
         let shard = Arc::new(Self {
             env,
@@ -103,6 +114,7 @@ impl<S: StateMachine> Shard<S> {
             leader_epoch,
             log,
             empty: Box::new(empty),
+            outlet,
             phase: Mutex::new(Phase::Loading),
             timer_moved: Arc::default(),
         });
@@ -196,9 +208,9 @@ impl<S: StateMachine> Shard<S> {
     /// is dropped (with its parked requests) and loaded again.
     fn with_active<R>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self, &mut Active<S>, &mut Deliveries<S::Parked>) -> Result<R, CoordinatorError>,
+        work: impl FnOnce(&Self, &mut Active<S>, &mut Deliveries<S>) -> Result<R, CoordinatorError>,
     ) -> Result<R, CoordinatorError> {
-        let mut deliveries = Vec::new();
+        let mut deliveries = Deliveries { answers: Vec::new(), outputs: Vec::new() };
         let (result, dropped) = {
             let mut phase = self.phase.lock();
             let mut active = match std::mem::replace(&mut *phase, Phase::Poisoned) {
@@ -235,7 +247,10 @@ impl<S: StateMachine> Shard<S> {
                 }
             }
         };
-        for (sender, answer) in deliveries {
+        for output in deliveries.outputs {
+            self.emit(output);
+        }
+        for (sender, answer) in deliveries.answers {
             // Who no longer waits needs no answer.
             let _ = sender.send(Ok(answer));
         }
@@ -252,7 +267,7 @@ impl<S: StateMachine> Shard<S> {
     fn commit<R>(
         &self,
         active: &mut Active<S>,
-        deliveries: &mut Deliveries<S::Parked>,
+        deliveries: &mut Deliveries<S>,
         decide: &mut dyn FnMut(&mut S, i64) -> Decision<S, R>,
     ) -> Result<R, CoordinatorError> {
         loop {
@@ -291,19 +306,37 @@ impl<S: StateMachine> Shard<S> {
         Ok(())
     }
 
-    fn carry_out(&self, active: &mut Active<S>, deliveries: &mut Deliveries<S::Parked>, effect: Effect<S>) {
+    fn carry_out(&self, active: &mut Active<S>, deliveries: &mut Deliveries<S>, effect: Effect<S>) {
         match effect {
             Effect::Answer(ticket, response) => {
                 if let Some(sender) = active.parked.remove(&ticket) {
                     let answer = self.answer(active, response);
-                    deliveries.push((sender, answer));
+                    deliveries.answers.push((sender, answer));
                 }
             }
             Effect::Schedule(key, delay) => active.timers.schedule(key, self.env.clock.monotonic() + delay),
             Effect::Cancel(key) => {
                 active.timers.cancel(&key);
             }
+            Effect::Emit(output) => {
+                let output = self.answer(active, output);
+                deliveries.outputs.push(output);
+            }
         }
+    }
+
+    /// Gives an output to the outlet when what it follows from is committed; never, when leadership goes first.
+    fn emit(self: &Arc<Self>, output: Answered<S::Output>) {
+        let Answered { response, commit: Some(commit) } = output else {
+            return (self.outlet)(self, output.response);
+        };
+        let shard = self.clone();
+        let task = async move {
+            if commit.await {
+                (shard.outlet)(&shard, response);
+            }
+        };
+        self.env.spawn.spawn("coordinator-outlet", Box::pin(task));
     }
 
     fn answer<R>(&self, active: &Active<S>, response: R) -> Answered<R> {

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::coordinator::runtime::KeyValue;
 use crate::coordinator::runtime::memory_log_tests::MemoryLog;
-use crate::env::ManualClock;
+use crate::env::{InlineSpawn, ManualClock};
 
 /// A sum; adding is durable, and a timer adds one.
 #[derive(Default)]
@@ -35,6 +35,7 @@ impl StateMachine for Sum {
     type Record = i64;
     type TimerKey = &'static str;
     type Parked = i64;
+    type Output = i64;
 
     fn encode(record: &i64) -> Result<KeyValue, CoordinatorError> {
         let key = Bytes::from_static(b"add");
@@ -74,8 +75,12 @@ fn world() -> World {
 }
 
 fn start(clock: &ManualClock, log: &Arc<MemoryLog>) -> Arc<Shard<Sum>> {
+    start_with_outlet(clock, log, Arc::new(|_, _| {}))
+}
+
+fn start_with_outlet(clock: &ManualClock, log: &Arc<MemoryLog>, outlet: Outlet<Sum>) -> Arc<Shard<Sum>> {
     let env = Env::simulated(clock.clone(), 1);
-    Shard::start(env, TopicPartition::new("sums", 0), 0, log.clone(), Sum::default)
+    Shard::start(env, TopicPartition::new("sums", 0), 0, log.clone(), Sum::default, outlet)
 }
 
 fn add(shard: &Arc<Shard<Sum>>, number: i64) -> Result<i64, CoordinatorError> {
@@ -215,7 +220,7 @@ fn the_timer_task_sleeps_until_the_earliest_timer_and_ends_with_the_shard() {
     let log = Arc::new(MemoryLog::default());
     let inline = crate::env::InlineSpawn::default();
     let env = Env { spawn: Arc::new(inline.clone()), ..Env::simulated(clock.clone(), 1) };
-    let shard = Shard::start(env, TopicPartition::new("sums", 0), 0, log, Sum::default);
+    let shard = Shard::start(env, TopicPartition::new("sums", 0), 0, log, Sum::default, Arc::new(|_, _| {}));
     let (_, mut task) = inline.take().into_iter().next().expect("the timer task");
     assert!(task.as_mut().now_or_never().is_none());
     let has_moved = AtomicBool::new(false);
@@ -232,4 +237,43 @@ fn the_timer_task_sleeps_until_the_earliest_timer_and_ends_with_the_shard() {
     assert_eq!(total(&shard), Ok(1), "the earlier timer woke the task");
     shard.close();
     assert!(task.as_mut().now_or_never().is_some());
+}
+
+/// Adds, and emits what was added; the outlet adds a hundred to it once.
+fn emit(shard: &Arc<Shard<Sum>>, number: i64) -> Answered<i64> {
+    let decide = |state: &mut Sum, _| {
+        let decision = state.add(number);
+        Decision { effects: vec![Effect::Emit(number)], ..decision }
+    };
+    shard.write(decide).expect("appended")
+}
+
+fn adding_outlet() -> Outlet<Sum> {
+    Arc::new(|shard, number| {
+        add(shard, number + 100).expect("the lock is free");
+    })
+}
+
+#[test]
+fn an_output_of_what_is_committed_at_once_has_left_when_the_write_returns() {
+    let World { clock, log, .. } = world();
+    let shard = start_with_outlet(&clock, &log, adding_outlet());
+    let _answer = emit(&shard, 1);
+    assert_eq!(total(&shard), Ok(102));
+}
+
+#[test]
+fn an_output_waits_for_the_commit() {
+    let World { clock, log, .. } = world();
+    let spawn = InlineSpawn::default();
+    let env = Env { spawn: Arc::new(spawn.clone()), ..Env::simulated(clock, 1) };
+    let shard = Shard::start(env, TopicPartition::new("sums", 0), 0, log.clone(), Sum::default, adding_outlet());
+    log.hold_commits();
+    let _answer = emit(&shard, 1);
+    let mut tasks = spawn.take().into_iter().filter(|(name, _)| *name == "coordinator-outlet");
+    let (_, mut task) = tasks.next().expect("the output waits in a task");
+    assert_eq!(task.as_mut().now_or_never(), None, "what may be lost must not be acted upon");
+    log.commit_all();
+    assert_eq!(task.now_or_never(), Some(()));
+    assert_eq!(total(&shard), Ok(102));
 }
