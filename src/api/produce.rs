@@ -22,7 +22,7 @@ use crate::metadata::MetadataImage;
 use crate::record::{BatchHeader, ValidationError, check_produce_format};
 use crate::replica::{ACKS_ALL, HighWatermarkWait, Partition, ReplicaError};
 use crate::storage::{AppendOrigin, FlushTicket};
-use crate::types::{Uuid, is_internal_topic};
+use crate::types::{Uuid, VerificationGuard, is_internal_topic};
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
@@ -173,7 +173,7 @@ impl<'a> Produce<'a> {
         }
         let bytes = records.len() as u64;
         let appended = partition
-            .append_records_to_leader(records, self.acks, AppendOrigin::Client, self.now)
+            .append_records_to_leader(records, self.acks, AppendOrigin::Client, VerificationGuard::NONE, self.now)
             .map_err(|error| Refusal::of_append(&partition, &error))?;
         self.services.metrics.record_batches_in_total.increment();
         self.services.metrics.record_bytes_in_total.add(bytes);

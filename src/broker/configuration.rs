@@ -17,7 +17,7 @@ use crate::metadata::{
     SnapshotRetention,
 };
 use crate::server::{ListenerOptions, ServerOptions};
-use crate::storage::{CleanerConfig, FlushLimits, Inspection, LogManagerOptions};
+use crate::storage::{CleanerConfig, FlushLimits, Inspection, LogManagerOptions, ProducerStateConfig};
 use crate::telemetry::Metrics;
 use crate::wire::{FrameLimits, str_bytes};
 
@@ -57,7 +57,7 @@ pub(super) fn log_manager_options(
     metrics: &Arc<Metrics>,
 ) -> LogManagerOptions {
     let check = |milliseconds: i64| if milliseconds > 0 { milliseconds } else { i64::MAX };
-    let source = Arc::clone(config);
+    let (source, producers) = (Arc::clone(config), Arc::clone(config));
     LogManagerOptions {
         cleaner: Arc::new(move || cleaner_config(&source)),
         metrics: Arc::clone(metrics),
@@ -68,7 +68,7 @@ pub(super) fn log_manager_options(
         flush_scheduler_interval_ms: check(config.log_flush_scheduler_interval_ms()),
         flush_offset_checkpoint_interval_ms: check(config.log_flush_offset_checkpoint_interval_ms().into()),
         high_watermark_checkpoint_interval_ms: check(config.replica_high_watermark_checkpoint_interval_ms()),
-        producer_id_expiration_ms: config.producer_id_expiration_ms().into(),
+        producer_state: Arc::new(move || producer_state_config(&producers)),
         producer_id_expiration_check_interval_ms: check(config.producer_id_expiration_check_interval_ms().into()),
         flush_limits: FlushLimits {
             max_unflushed_bytes: u64::try_from(config.ottla_flush_max_unflushed_bytes()).unwrap_or(u64::MAX),
@@ -78,6 +78,14 @@ pub(super) fn log_manager_options(
         scrub_interval_ms: config.ottla_scrub_interval_ms(),
         scrub_max_bytes_per_second: u64::try_from(config.ottla_scrub_max_bytes_per_second()).unwrap_or(0),
         ..LogManagerOptions::new(config.log_dirs(), config.node_id())
+    }
+}
+
+/// How producers are kept, as it is now.
+pub(super) fn producer_state_config(config: &BrokerConfig) -> ProducerStateConfig {
+    ProducerStateConfig {
+        expiration_ms: config.producer_id_expiration_ms().into(),
+        transaction_verification: config.transaction_partition_verification_enable(),
     }
 }
 

@@ -18,7 +18,6 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("max.connections", "the limits of the server are made at the start"),
     ("max.connections.per.ip", "the limits of the server are made at the start"),
     ("max.connections.per.ip.overrides", "the limits of the server are made at the start"),
-    ("producer.id.expiration.ms", "the options of the logs are made at the start"),
     ("num.recovery.threads.per.data.dir", "recovery is over before dynamic values are known"),
 ];
 

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use super::{BatchBuilder, BatchProperties, Record};
+use super::{BatchBuilder, BatchProperties, Record, TimestampType};
+use crate::types::{EndTransactionMarker, TransactionResult, TransactionVersion};
 
 /// What a control record says; the numbers are those in its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,11 +85,30 @@ pub fn end_transaction_marker(
     producer_epoch: i16,
     coordinator_epoch: i32,
 ) -> Bytes {
-    let kind = if commit { ControlRecordType::Commit } else { ControlRecordType::Abort };
+    let marker = EndTransactionMarker {
+        producer_id,
+        producer_epoch,
+        coordinator_epoch,
+        result: TransactionResult::from_committed(commit),
+        transaction_version: TransactionVersion::Tv0,
+    };
+    marker_batch(&marker, timestamp, TimestampType::CreateTime)
+}
+
+/// As [`end_transaction_marker`], with the topic's kind of timestamps (`MemoryRecords.withEndTransactionMarker`, as `LogValidator` leaves
+/// it).
+pub fn marker_batch(marker: &EndTransactionMarker, timestamp: i64, timestamp_type: TimestampType) -> Bytes {
+    let kind = if marker.result.is_commit() { ControlRecordType::Commit } else { ControlRecordType::Abort };
     let mut value = vec![0, 0];
-    value.extend_from_slice(&coordinator_epoch.to_be_bytes());
-    let properties =
-        BatchProperties { producer_id, producer_epoch, is_transactional: true, ..BatchProperties::default() };
+    value.extend_from_slice(&marker.coordinator_epoch.to_be_bytes());
+    let properties = BatchProperties {
+        producer_id: marker.producer_id,
+        producer_epoch: marker.producer_epoch,
+        is_transactional: true,
+        timestamp_type,
+        log_append_time: timestamp,
+        ..BatchProperties::default()
+    };
     control_batch(properties, timestamp, kind, &value)
 }
 

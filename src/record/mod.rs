@@ -46,7 +46,7 @@ pub use compression::{
 };
 pub use control::{
     ControlRecordType, control_record_type, end_transaction_marker, end_transaction_marker_coordinator_epoch,
-    leader_change_batch, snapshot_footer_batch, snapshot_header_batch,
+    leader_change_batch, marker_batch, snapshot_footer_batch, snapshot_header_batch,
 };
 pub use error::RecordError;
 pub use record_iterator::{Header, Record, RecordIterator, Records, records};

@@ -13,11 +13,12 @@ use super::offset_lookup::{ListedOffset, lookup};
 use super::{FetchWatcher, HighWatermarkWait, ReplicaError, WatchToken};
 use crate::config::LogConfig;
 use crate::env::BoxFuture;
-use crate::record::{ValidatedBatch, ValidationError, ValidationRules, validate_produce};
+use crate::record::{ValidatedBatch, ValidationError, ValidationRules, marker_batch, validate_produce};
 use crate::storage::{
-    AbortedTransaction, ActiveProducer, AppendOrigin, FetchIsolation, FileSlice, FlushTicket, Log, LogAppendInfo,
+    AbortedTransaction, ActiveProducer, AppendOrigin, AppendTerms, FetchIsolation, FileSlice, FlushTicket, Log,
+    LogAppendInfo,
 };
-use crate::types::{NO_LEADER_EPOCH, TopicPartition, Uuid};
+use crate::types::{EndTransactionMarker, NO_LEADER_EPOCH, TopicPartition, Uuid, VerificationGuard};
 
 /// `acks` of a producer that waits for all in-sync replicas.
 pub const ACKS_ALL: i16 = -1;
@@ -234,41 +235,83 @@ impl Partition {
 
     /// Appends what a client produced (`Partition.appendRecordsToLeader`). `now` is the wall clock in milliseconds.
     ///
-    /// With acks=all the caller then waits for [`Partition::committed`] and for the flush ticket.
+    /// With acks=all the caller then waits for [`Partition::committed`] and for the flush ticket. `guard`: of the first write of a
+    /// transaction ([`Partition::maybe_start_transaction_verification`]).
     pub fn append_records_to_leader(
         &self,
         records: Bytes,
         required_acks: i16,
         origin: AppendOrigin,
+        guard: VerificationGuard,
         now: i64,
     ) -> Result<AppendResult, ReplicaError> {
         // Once before the work, and again under the lock that the append needs.
         self.check_append(&self.leadership.read(), required_acks)?;
         let batch = validate_produce(records, &self.rules.load(), now)?;
-        self.append(batch, required_acks, origin, now)
+        self.append(batch, required_acks, AppendTerms { guard, ..AppendTerms::new(NO_LEADER_EPOCH, origin, now) })
     }
 
     /// Appends a batch that a coordinator of this broker built; returns the offset after it, which is committed when
-    /// [`Partition::committed`] says so (`PartitionWriter.append`).
-    pub fn append_coordinator_records(&self, batch: Bytes, now: i64) -> Result<i64, ReplicaError> {
+    /// [`Partition::committed`] says so (`PartitionWriter.append`). `guard` is for batches of a transaction
+    /// ([`Partition::maybe_start_transaction_verification`]).
+    pub fn append_coordinator_records(
+        &self,
+        batch: Bytes,
+        guard: VerificationGuard,
+        now: i64,
+    ) -> Result<i64, ReplicaError> {
         let batch = ValidatedBatch::from_trusted(batch).map_err(ValidationError::from)?;
-        let appended = self.append(batch, ACKS_ALL, AppendOrigin::Coordinator, now)?;
+        let terms = AppendTerms { guard, ..AppendTerms::new(NO_LEADER_EPOCH, AppendOrigin::Coordinator, now) };
+        let appended = self.append(batch, ACKS_ALL, terms)?;
         Ok(appended.last_offset + 1)
+    }
+
+    /// Ends a producer's transaction here: appends the control batch that says how. `now` is the wall clock in milliseconds.
+    ///
+    /// Fails for epochs that the producer, or its coordinator, has left behind (`ProducerAppendInfo.appendEndTxnMarker`). Readers see the
+    /// end once [`Partition::committed`] says so.
+    pub fn append_end_transaction_marker(
+        &self,
+        marker: &EndTransactionMarker,
+        now: i64,
+    ) -> Result<AppendResult, ReplicaError> {
+        let batch = marker_batch(marker, now, self.rules.load().timestamp_type);
+        let batch = ValidatedBatch::from_trusted(batch).map_err(ValidationError::from)?;
+        let terms = AppendTerms {
+            transaction_version: marker.transaction_version,
+            ..AppendTerms::new(NO_LEADER_EPOCH, AppendOrigin::Coordinator, now)
+        };
+        self.append(batch, ACKS_ALL, terms)
+    }
+
+    /// Begins the verification of a transaction's first write here; the guard is none when there is nothing to verify
+    /// ([`Log::maybe_start_transaction_verification`]).
+    pub fn maybe_start_transaction_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<VerificationGuard, ReplicaError> {
+        if !self.is_leader() {
+            return Err(ReplicaError::NotLeaderOrFollower(self.topic_partition.clone()));
+        }
+        let log = &self.log;
+        Ok(log.maybe_start_transaction_verification(producer_id, producer_epoch, base_sequence, supports_epoch_bump)?)
     }
 
     fn append(
         &self,
         batch: ValidatedBatch,
         required_acks: i16,
-        origin: AppendOrigin,
-        now: i64,
+        terms: AppendTerms,
     ) -> Result<AppendResult, ReplicaError> {
         let bytes = batch.size_in_bytes() as u64;
         let leadership = self.leadership.read();
         self.check_append(&leadership, required_acks)?;
         let LogAppendInfo {
             first_offset, last_offset, log_append_time, log_start_offset, duplicate, mut flush, ..
-        } = self.log.append_as_leader(batch, leadership.leader_epoch, origin, now)?;
+        } = self.log.append_as_leader(batch, &AppendTerms { leader_epoch: leadership.leader_epoch, ..terms })?;
         if duplicate && self.flushes_every_append() {
             // The first try may still be waiting for the disk: so does its repetition.
             flush = Some(self.log.flush_ticket(last_offset + 1));

@@ -11,6 +11,7 @@ use crate::env::{Env, ManualClock};
 use crate::record::{BatchBuilder, BatchProperties, CompressionType};
 use crate::replica::{EARLIEST_TIMESTAMP, LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, MAX_TIMESTAMP};
 use crate::storage::{LogDirectory, LogOptions, StorageError};
+use crate::types::{TransactionResult, TransactionVersion};
 
 fn batch(records: i32, timestamp: i64) -> Bytes {
     let mut builder = BatchBuilder::new(BatchProperties::default());
@@ -39,7 +40,15 @@ fn leader() -> Arc<Partition> {
 }
 
 fn append(partition: &Partition, records: i32) -> AppendResult {
-    partition.append_records_to_leader(batch(records, 1_000), ACKS_ALL, AppendOrigin::Client, 1_000_000).unwrap()
+    partition
+        .append_records_to_leader(
+            batch(records, 1_000),
+            ACKS_ALL,
+            AppendOrigin::Client,
+            VerificationGuard::NONE,
+            1_000_000,
+        )
+        .unwrap()
 }
 
 fn read_request(fetch_offset: i64) -> ReadRequest {
@@ -61,18 +70,21 @@ fn an_append_is_committed_at_once_while_the_in_sync_set_is_this_broker() {
     assert_eq!(partition.high_watermark(), 3);
     assert!(matches!(partition.committed(3).now(), Some(Ok(()))));
     assert_eq!(partition.waiting(), (0, 0));
-    assert_eq!(partition.append_coordinator_records(batch(2, 5), 9).unwrap(), 5);
+    assert_eq!(partition.append_coordinator_records(batch(2, 5), VerificationGuard::NONE, 9).unwrap(), 5);
 }
 
 #[test]
 fn only_the_leader_appends() {
     let partition = partition_with(&[]);
-    let refused = partition.append_records_to_leader(batch(1, 1), 1, AppendOrigin::Client, 1);
+    let refused = partition.append_records_to_leader(batch(1, 1), 1, AppendOrigin::Client, VerificationGuard::NONE, 1);
     assert!(matches!(refused, Err(ReplicaError::NotLeaderOrFollower(_))));
     partition.make_leader(0, 1, 1).unwrap();
     append(&partition, 1);
     partition.resign();
-    assert!(matches!(partition.append_coordinator_records(batch(1, 1), 1), Err(ReplicaError::NotLeaderOrFollower(_))));
+    assert!(matches!(
+        partition.append_coordinator_records(batch(1, 1), VerificationGuard::NONE, 1),
+        Err(ReplicaError::NotLeaderOrFollower(_))
+    ));
     assert!(matches!(partition.read(&read_request(0)), Err(ReplicaError::NotLeaderOrFollower(_))));
 }
 
@@ -84,9 +96,10 @@ fn min_insync_replicas_counts_for_acks_all_only_and_never_above_the_replicas() {
     append(&partition, 1);
     partition.make_leader(0, 3, 1).unwrap();
     assert_eq!(partition.effective_min_in_sync_replicas(), 2);
-    let refused = partition.append_records_to_leader(batch(1, 1), ACKS_ALL, AppendOrigin::Client, 1);
+    let refused =
+        partition.append_records_to_leader(batch(1, 1), ACKS_ALL, AppendOrigin::Client, VerificationGuard::NONE, 1);
     assert!(matches!(refused, Err(ReplicaError::NotEnoughReplicas { in_sync: 1, required: 2, .. })));
-    partition.append_records_to_leader(batch(1, 1), 1, AppendOrigin::Client, 1).unwrap();
+    partition.append_records_to_leader(batch(1, 1), 1, AppendOrigin::Client, VerificationGuard::NONE, 1).unwrap();
 }
 
 #[tokio::test]
@@ -155,7 +168,11 @@ fn a_repeated_idempotent_batch_gets_its_first_offsets_and_wakes_nobody() {
     let mut builder = BatchBuilder::new(properties);
     builder.append(1, None, Some(b"x"), &[]).unwrap();
     let records = builder.build();
-    let append = || partition.append_records_to_leader(records.clone(), ACKS_ALL, AppendOrigin::Client, 5).unwrap();
+    let append = || {
+        partition
+            .append_records_to_leader(records.clone(), ACKS_ALL, AppendOrigin::Client, VerificationGuard::NONE, 5)
+            .unwrap()
+    };
     assert!(!append().duplicate);
     let again = append();
     assert!(again.duplicate);
@@ -238,6 +255,50 @@ fn validation_follows_the_topic_s_configuration() {
     partition.make_leader(0, 1, 1).unwrap();
     let mut builder = BatchBuilder::new(BatchProperties::default());
     builder.append(1, None, Some(b"no key"), &[]).unwrap();
-    let refused = partition.append_records_to_leader(builder.build(), 1, AppendOrigin::Client, 1);
+    let refused =
+        partition.append_records_to_leader(builder.build(), 1, AppendOrigin::Client, VerificationGuard::NONE, 1);
     assert!(matches!(refused, Err(ReplicaError::Validation(ValidationError::InvalidRecords { .. }))));
+}
+
+#[test]
+fn a_transaction_begins_verified_and_ends_with_a_marker() {
+    let partition = leader();
+    let transactional = |base_sequence| {
+        let properties = BatchProperties {
+            producer_id: 9,
+            producer_epoch: 2,
+            base_sequence,
+            is_transactional: true,
+            ..BatchProperties::default()
+        };
+        let mut builder = BatchBuilder::new(properties);
+        builder.append(1_000, None, Some(b"v"), &[]).unwrap();
+        builder.build()
+    };
+    let write = |sequence, guard| {
+        partition.append_records_to_leader(transactional(sequence), ACKS_ALL, AppendOrigin::Client, guard, 1_000_000)
+    };
+    let unverified = write(0, VerificationGuard::NONE);
+    assert!(matches!(unverified, Err(ReplicaError::Storage(StorageError::InvalidTransactionState(_)))));
+    let guard = partition.maybe_start_transaction_verification(9, 2, 0, false).unwrap();
+    write(0, guard).unwrap();
+    assert!(partition.maybe_start_transaction_verification(9, 2, 1, false).unwrap().is_none());
+    assert_eq!(partition.append_coordinator_records(transactional(1), VerificationGuard::NONE, 9).unwrap(), 2);
+    assert_eq!((partition.high_watermark(), partition.log().last_stable_offset()), (2, 0));
+    let marker = EndTransactionMarker {
+        producer_id: 9,
+        producer_epoch: 3,
+        coordinator_epoch: 1,
+        result: TransactionResult::Commit,
+        transaction_version: TransactionVersion::Tv2,
+    };
+    let ended = partition.append_end_transaction_marker(&marker, 1_000_000).unwrap();
+    assert_eq!((ended.base_offset, partition.log().last_stable_offset()), (2, 3));
+    // The next transaction, as yet empty.
+    let first = partition.maybe_start_transaction_verification(9, 3, 0, true).unwrap();
+    assert!(!first.is_none());
+    partition.resign();
+    assert!(matches!(partition.append_end_transaction_marker(&marker, 1), Err(ReplicaError::NotLeaderOrFollower(_))));
+    let refused = partition.maybe_start_transaction_verification(9, 3, 0, true);
+    assert!(matches!(refused, Err(ReplicaError::NotLeaderOrFollower(_))));
 }

@@ -11,6 +11,7 @@ use crate::api::test_services::{TestBroker, batch, text, topic_name};
 use crate::record::BatchProperties;
 use crate::replica::ACKS_ALL;
 use crate::storage::AppendOrigin;
+use crate::types::VerificationGuard;
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
@@ -27,7 +28,13 @@ impl LeadershipListener for Heard {
 
 fn append(partition: &Partition) -> i64 {
     let records = batch(BatchProperties::default(), 1_700_000_000_000, &["x"]);
-    let appended = partition.append_records_to_leader(records, ACKS_ALL, AppendOrigin::Client, 1_700_000_000_000);
+    let appended = partition.append_records_to_leader(
+        records,
+        ACKS_ALL,
+        AppendOrigin::Client,
+        VerificationGuard::NONE,
+        1_700_000_000_000,
+    );
     appended.unwrap().base_offset
 }
 
@@ -74,7 +81,7 @@ fn a_topic_s_configuration_reaches_its_partitions() {
     assert_eq!(response.responses[0].error_code, 0);
     assert_eq!(partition.log().config().max_message_bytes, 80);
     let records = batch(BatchProperties::default(), 1, &["a longer value than fits"]);
-    let refused = partition.append_records_to_leader(records, 1, AppendOrigin::Client, 1);
+    let refused = partition.append_records_to_leader(records, 1, AppendOrigin::Client, VerificationGuard::NONE, 1);
     assert!(matches!(refused, Err(ReplicaError::Validation(_))));
 }
 

@@ -42,6 +42,7 @@ mod sparse_index;
 #[cfg(test)]
 mod tests;
 mod transaction_index;
+mod transaction_verification;
 mod verification;
 
 pub use checkpoint::EpochEntry;
@@ -50,8 +51,8 @@ pub use directory::{FailureListener, LogDirectory};
 pub use dirty_logs::FlushLimits;
 pub use error::{StorageError, StorageResult};
 pub use log::{
-    AbortedTransaction, AppendOrigin, FetchDataInfo, FetchIsolation, FileSlice, FlushTicket, Log, LogAppendInfo,
-    LogOptions, TimestampAndOffset,
+    AbortedTransaction, AppendOrigin, AppendTerms, FetchDataInfo, FetchIsolation, FileSlice, FlushTicket, Log,
+    LogAppendInfo, LogOptions, TimestampAndOffset,
 };
 
 pub use log_manager::{
@@ -61,7 +62,7 @@ pub use partition_scan::{Damage, PartitionScan, ScanVisitor, partitions_of, scan
 pub use producer_snapshot::{
     MAX_SNAPSHOT_BYTES as MAX_PRODUCER_SNAPSHOT_BYTES, ProducerSnapshotEntry, read_entries as read_producer_snapshot,
 };
-pub use producer_state::ActiveProducer;
+pub use producer_state::{ActiveProducer, ProducerStateConfig, ProducerStateConfigSource};
 pub use property_files::{MetaProperties, encode_uuid, parse_uuid};
 pub use verification::{
     LogExpectations, Problem, Problems, Severity, VerifiedDirectory, VerifiedLog, verify_directory, verify_log,

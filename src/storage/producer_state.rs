@@ -2,11 +2,14 @@
 //! `ProducerAppendInfo`). It is decided under the log's lock and changed only by batches that were written.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use super::log::AppendTerms;
+use super::transaction_verification::{Verification, Verifications};
 use super::{AppendOrigin, StorageError, StorageResult};
 use crate::mutant;
 use crate::record::BatchHeader;
-use crate::types::TopicPartition;
+use crate::types::{TopicPartition, TransactionVersion, VerificationGuard};
 
 /// Batches remembered of each producer (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub(super) const BATCHES_RETAINED: usize = 5;
@@ -71,6 +74,11 @@ impl ProducerEntry {
         self.batches().last().map_or(-1, |batch| batch.last_offset)
     }
 
+    /// Whether a transaction of this epoch has begun and not ended (`hasOngoingTransaction`).
+    fn is_in_transaction(&self, epoch: i16) -> bool {
+        self.transaction_first_offset.is_some() && self.epoch == epoch
+    }
+
     /// A new epoch empties the window.
     pub(super) fn set_epoch(&mut self, epoch: i16) {
         if self.epoch != epoch {
@@ -100,6 +108,24 @@ impl ProducerEntry {
     }
 }
 
+/// How the producers of a log are kept (`ProducerStateManagerConfig`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerStateConfig {
+    /// After so many milliseconds without a write a producer is forgotten (`producer.id.expiration.ms`).
+    pub expiration_ms: i64,
+    /// Whether the first write of a transaction needs the guard of its verification (`transaction.partition.verification.enable`).
+    pub transaction_verification: bool,
+}
+
+impl Default for ProducerStateConfig {
+    fn default() -> Self {
+        Self { expiration_ms: 86_400_000, transaction_verification: true }
+    }
+}
+
+/// Where a log asks for it, whenever it needs it: both values may be changed at run time.
+pub type ProducerStateConfigSource = Arc<dyn Fn() -> ProducerStateConfig + Send + Sync>;
+
 /// What DescribeProducers tells of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActiveProducer {
@@ -117,9 +143,9 @@ pub struct ActiveProducer {
     pub current_transaction_start_offset: i64,
 }
 
-/// What a control batch says.
+/// What the control record of a transaction's end says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EndTransactionMarker {
+pub(super) struct MarkerRecord {
     pub(super) committed: bool,
     pub(super) coordinator_epoch: i32,
 }
@@ -141,7 +167,7 @@ pub(super) enum ProducerUpdate {
     /// The producer's state after the batch; offsets are filled in by [`ProducerState::apply`].
     Data { transactional: bool },
     /// The batch ends a transaction.
-    Marker(EndTransactionMarker),
+    Marker(MarkerRecord),
 }
 
 /// The producers of one log.
@@ -152,6 +178,7 @@ pub(super) struct ProducerState {
     ongoing: BTreeMap<i64, i64>,
     /// First offset → last offset, of ended transactions whose marker is not below the high watermark.
     unreplicated: BTreeMap<i64, i64>,
+    verifications: Verifications,
 }
 
 impl ProducerState {
@@ -171,49 +198,85 @@ impl ProducerState {
         self.producers.get(&header.producer_id)?.find_duplicate(header)
     }
 
-    /// Whether the batch may be appended; changes nothing.
+    /// Whether the batch may be appended; changes nothing. `config` is asked only when it matters.
     pub(super) fn check(
         &self,
         topic_partition: &TopicPartition,
         header: &BatchHeader,
-        marker: Option<EndTransactionMarker>,
-        origin: AppendOrigin,
+        marker: Option<MarkerRecord>,
+        terms: &AppendTerms,
+        config: &ProducerStateConfigSource,
     ) -> StorageResult<ProducerUpdate> {
         if !header.has_producer_id() {
             return Ok(ProducerUpdate::None);
         }
         let fresh = ProducerEntry::new(header.producer_id);
         let entry = self.producers.get(&header.producer_id).unwrap_or(&fresh);
+        let is_replicated = terms.origin == AppendOrigin::Replication;
         if header.is_control() {
             let Some(marker) = marker else { return Ok(ProducerUpdate::None) };
-            if origin != AppendOrigin::Replication {
-                check_epoch(topic_partition, entry, header)?;
-                if entry.coordinator_epoch > marker.coordinator_epoch {
-                    return Err(StorageError::TransactionCoordinatorFenced(format!(
-                        "Invalid coordinator epoch for producerId {} in {topic_partition}: {} (zombie), {} (current)",
-                        header.producer_id, marker.coordinator_epoch, entry.coordinator_epoch
-                    )));
-                }
+            if !is_replicated {
+                check_marker(topic_partition, entry, header, marker, terms.transaction_version)?;
             }
             return Ok(ProducerUpdate::Marker(marker));
         }
-        if origin == AppendOrigin::Client {
+        let transactional = header.is_transactional();
+        if is_replicated {
+            return Ok(ProducerUpdate::Data { transactional });
+        }
+        let verification = self.verifications.get(header.producer_id);
+        if transactional && !entry.is_in_transaction(header.producer_epoch) {
+            // A stale epoch is told as such: its producer may recover from it.
             check_epoch(topic_partition, entry, header)?;
+            let expected = verification.map_or(VerificationGuard::NONE, Verification::guard);
+            if !terms.guard.verifies(expected) && config().transaction_verification {
+                return Err(StorageError::InvalidTransactionState(
+                    "Record was not part of an ongoing transaction".to_owned(),
+                ));
+            }
+        }
+        check_epoch(topic_partition, entry, header)?;
+        if terms.origin == AppendOrigin::Client {
+            check_verified_sequence(topic_partition, entry, verification, header)?;
             check_sequence(topic_partition, entry, header)?;
         }
-        if entry.transaction_first_offset.is_some() && !header.is_transactional() && origin != AppendOrigin::Replication
-        {
+        if entry.transaction_first_offset.is_some() && !transactional {
             return Err(StorageError::InvalidTransactionState(format!(
                 "Expected transactional write from producer {} in {topic_partition}",
                 header.producer_id
             )));
         }
-        Ok(ProducerUpdate::Data { transactional: header.is_transactional() })
+        Ok(ProducerUpdate::Data { transactional })
+    }
+
+    /// The guard that the first write of a transaction must bring, once the coordinator knows that the partition belongs to it; none
+    /// for a write into a transaction that has begun here (`UnifiedLog.maybeStartTransactionVerification`).
+    pub(super) fn maybe_start_verification(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        sequence: i32,
+        supports_epoch_bump: bool,
+        now_ms: i64,
+    ) -> StorageResult<VerificationGuard> {
+        if let Some(entry) = self.producers.get(&producer_id) {
+            if epoch < entry.epoch {
+                return Err(StorageError::InvalidProducerEpoch(format!(
+                    "Epoch of producer {producer_id} is {epoch}, which is smaller than the last seen epoch {}",
+                    entry.epoch
+                )));
+            }
+            if entry.is_in_transaction(epoch) {
+                return Ok(VerificationGuard::NONE);
+            }
+        }
+        Ok(self.verifications.start(producer_id, epoch, sequence, supports_epoch_bump, now_ms))
     }
 
     /// Takes over a written batch; `header` has its final offsets. Returns the transaction that it ended.
     pub(super) fn apply(&mut self, header: &BatchHeader, update: ProducerUpdate) -> Option<CompletedTransaction> {
         let id = header.producer_id;
+        self.verifications.on_append(header);
         match update {
             ProducerUpdate::None => None,
             ProducerUpdate::Data { transactional } => {
@@ -291,6 +354,7 @@ impl ProducerState {
         if self.producers.is_empty() {
             self.producers = HashMap::new();
         }
+        self.verifications.remove_expired(now_ms, expiration_ms);
         before - self.producers.len()
     }
 
@@ -315,6 +379,64 @@ fn check_epoch(topic_partition: &TopicPartition, entry: &ProducerEntry, header: 
         return Err(StorageError::InvalidProducerEpoch(format!(
             "Epoch of producer {} at offset {} in {topic_partition} is {}, which is smaller than the last seen epoch {}",
             header.producer_id, header.base_offset, header.producer_epoch, entry.epoch
+        )));
+    }
+    Ok(())
+}
+
+/// The rules for markers (`ProducerAppendInfo.appendEndTxnMarker`). A marker of KIP-890's second generation has a higher epoch than the
+/// records that it ends. One of the same epoch is a repetition of it, if nothing is open; else it belongs to another transaction
+/// (KAFKA-19999). The highest epoch there is cannot be raised: Kafka lets a marker have it.
+fn check_marker(
+    topic_partition: &TopicPartition,
+    entry: &ProducerEntry,
+    header: &BatchHeader,
+    marker: MarkerRecord,
+    version: TransactionVersion,
+) -> StorageResult<()> {
+    let is_repetition = header.producer_epoch == entry.epoch
+        && (entry.transaction_first_offset.is_none() || header.producer_epoch == i16::MAX);
+    let is_stale = header.producer_epoch <= entry.epoch && !is_repetition;
+    if version.supports_epoch_bump() && is_stale {
+        return Err(StorageError::InvalidProducerEpoch(format!(
+            "Epoch of producer {} in {topic_partition} is {}, which is <= the last seen epoch {} (TV{})",
+            header.producer_id,
+            header.producer_epoch,
+            entry.epoch,
+            version.level()
+        )));
+    }
+    check_epoch(topic_partition, entry, header)?;
+    if entry.coordinator_epoch > marker.coordinator_epoch {
+        return Err(StorageError::TransactionCoordinatorFenced(format!(
+            "Invalid coordinator epoch for producerId {} in {topic_partition}: {} (zombie), {} (current)",
+            header.producer_id, marker.coordinator_epoch, entry.coordinator_epoch
+        )));
+    }
+    Ok(())
+}
+
+/// What a verification under way demands of a batch's sequence: nothing may come before the lowest that was tried, and a producer of
+/// the second generation whose state is unknown here begins with 0.
+fn check_verified_sequence(
+    topic_partition: &TopicPartition,
+    entry: &ProducerEntry,
+    verification: Option<&Verification>,
+    header: &BatchHeader,
+) -> StorageResult<()> {
+    let Some(verification) = verification else { return Ok(()) };
+    let (producer_id, sequence) = (header.producer_id, header.base_sequence);
+    if verification.supports_epoch_bump && sequence != 0 && entry.batches().is_empty() {
+        return Err(StorageError::OutOfOrderSequence(format!(
+            "Invalid sequence number for producer {producer_id} in partition {topic_partition}: {sequence} (incoming seq. number). \
+             Expected sequence 0 for transactions v2 idempotent producer with no existing state."
+        )));
+    }
+    if sequence > verification.lowest_sequence {
+        return Err(StorageError::OutOfOrderSequence(format!(
+            "Out of order sequence number for producer {producer_id} in partition {topic_partition}: {sequence} (incoming seq. \
+             number), {} (earliest seen sequence)",
+            verification.lowest_sequence
         )));
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::api::test_services::{TestBroker, batch, context, decode};
 use crate::record::BatchProperties;
 use crate::replica::ACKS_ALL;
 use crate::storage::AppendOrigin;
+use crate::types::VerificationGuard;
 
 const PARTITIONS: i32 = 5;
 const VERSION: i16 = 13;
@@ -61,7 +62,13 @@ impl Model {
             Step::Append(index) => {
                 let records = batch(BatchProperties::default(), 1_700_000_000_000, &["x"]);
                 self.partition(index)
-                    .append_records_to_leader(records, ACKS_ALL, AppendOrigin::Client, 1_700_000_000_000)
+                    .append_records_to_leader(
+                        records,
+                        ACKS_ALL,
+                        AppendOrigin::Client,
+                        VerificationGuard::NONE,
+                        1_700_000_000_000,
+                    )
                     .unwrap();
             }
             Step::DeleteRecords(index) => {

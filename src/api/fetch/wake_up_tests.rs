@@ -9,6 +9,7 @@ use crate::api::test_services::{TestBroker, batch, context, decode};
 use crate::record::{BatchIterator, BatchProperties};
 use crate::replica::ACKS_ALL;
 use crate::storage::AppendOrigin;
+use crate::types::VerificationGuard;
 
 const PARTITIONS: i32 = 3;
 const PRODUCERS: i64 = 4;
@@ -95,7 +96,15 @@ async fn every_append_reaches_every_waiting_consumer() {
                 let index = ((producer + number) % i64::from(PARTITIONS)) as i32;
                 let partition = replicas.partition_by_name("t", index).unwrap();
                 let records = batch(BatchProperties::default(), 1_700_000_000_000, &["x"]);
-                partition.append_records_to_leader(records, ACKS_ALL, AppendOrigin::Client, 1_700_000_000_000).unwrap();
+                partition
+                    .append_records_to_leader(
+                        records,
+                        ACKS_ALL,
+                        AppendOrigin::Client,
+                        VerificationGuard::NONE,
+                        1_700_000_000_000,
+                    )
+                    .unwrap();
                 tokio::task::yield_now().await;
             }
         }));

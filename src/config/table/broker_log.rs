@@ -350,7 +350,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         Int,
         Some("86400000"),
         AtLeast(1),
-        ReadOnly,
+        ClusterWide,
         "Milliseconds that a partition remembers an idempotent producer after its last write.",
     ),
     row(

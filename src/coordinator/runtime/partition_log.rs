@@ -9,6 +9,7 @@ use crate::coordinator::CoordinatorError;
 use crate::env::{BoxFuture, Clock};
 use crate::replica::{Partition, ReplicaError};
 use crate::storage::{FetchIsolation, StorageError};
+use crate::types::VerificationGuard;
 
 /// A partition of an internal topic that this broker leads.
 pub struct PartitionLog {
@@ -25,7 +26,7 @@ impl PartitionLog {
 
 impl CoordinatorLog for PartitionLog {
     fn append(&self, batch: Bytes) -> Result<i64, CoordinatorError> {
-        Ok(self.partition.append_coordinator_records(batch, self.clock.wall_millis())?)
+        Ok(self.partition.append_coordinator_records(batch, VerificationGuard::NONE, self.clock.wall_millis())?)
     }
 
     fn read(&self, offset: i64, max_bytes: usize) -> Result<Bytes, CoordinatorError> {

@@ -10,12 +10,12 @@ use crate::config::LogConfig;
 use crate::record::{BatchHeader, TimestampType, ValidatedBatch, control_record_type};
 use crate::record::{ControlRecordType, end_transaction_marker_coordinator_epoch, records};
 use crate::storage::file_names::{SNAPSHOT_SUFFIX, offset_file};
-use crate::storage::producer_state::{CompletedTransaction, EndTransactionMarker};
+use crate::storage::producer_state::{CompletedTransaction, MarkerRecord};
 use crate::storage::segment::ActiveSegment;
 use crate::storage::segment_files::SegmentFileKind;
 use crate::storage::transaction_index::AbortedEntry;
 use crate::storage::{StorageError, StorageResult, producer_snapshot};
-use crate::types::NO_TIMESTAMP;
+use crate::types::{NO_TIMESTAMP, TransactionVersion, VerificationGuard};
 
 /// Markers are tiny; a control batch that unpacks to more is not one.
 const CONTROL_BATCH_LIMIT: usize = 64 << 10;
@@ -29,6 +29,29 @@ pub enum AppendOrigin {
     Coordinator,
     /// The leader: what it accepted is taken.
     Replication,
+}
+
+/// What beside the batch itself decides how it is appended.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendTerms {
+    /// The epoch of the leader that appends.
+    pub leader_epoch: i32,
+    /// Who appends.
+    pub origin: AppendOrigin,
+    /// The wall clock in milliseconds.
+    pub now_ms: i64,
+    /// What [`Log::maybe_start_transaction_verification`] gave for this write, once it was verified.
+    pub guard: VerificationGuard,
+    /// Of a marker: which epochs it may have. It is not written down, so that replicas cannot check it again.
+    pub transaction_version: TransactionVersion,
+}
+
+impl AppendTerms {
+    /// Those of a batch that is no part of a transaction's protocol.
+    pub fn new(leader_epoch: i32, origin: AppendOrigin, now_ms: i64) -> Self {
+        let (guard, transaction_version) = (VerificationGuard::NONE, TransactionVersion::Tv0);
+        Self { leader_epoch, origin, now_ms, guard, transaction_version }
+    }
 }
 
 /// What an append did.
@@ -58,14 +81,12 @@ impl Log {
     pub fn append_as_leader(
         self: &Arc<Self>,
         batch: ValidatedBatch,
-        leader_epoch: i32,
-        origin: AppendOrigin,
-        now_ms: i64,
+        terms: &AppendTerms,
     ) -> StorageResult<LogAppendInfo> {
+        let AppendTerms { leader_epoch, origin, .. } = *terms;
         let ValidatedBatch { mut header, body } = batch;
         let marker = self.marker_of(&header, &body)?;
-        let mut rolled = false;
-        let (flush_due, unflushed_bytes);
+        let (rolled, flush_due, unflushed_bytes);
         let mut info = {
             let mut state = self.lock();
             self.check_usable(&state)?;
@@ -88,7 +109,7 @@ impl Log {
             }
             header.base_offset = state.log_end_offset;
             header.partition_leader_epoch = leader_epoch;
-            self.append_locked(&mut state, &header, &body, marker, origin, now_ms, &mut rolled)?;
+            rolled = self.append_locked(&mut state, &header, &body, marker, terms)?;
             let unflushed = state.log_end_offset - state.recovery_point;
             flush_due = unflushed >= state.config.flush_messages;
             unflushed_bytes = self.note_unflushed(&mut state, header.size_in_bytes() as u64);
@@ -121,29 +142,62 @@ impl Log {
         now_ms: i64,
     ) -> StorageResult<LogAppendInfo> {
         let batch = ValidatedBatch::from_trusted(batch).map_err(|error| self.corrupt(error.to_string()))?;
-        self.append_as_leader(batch, leader_epoch, origin, now_ms)
+        self.append_as_leader(batch, &AppendTerms::new(leader_epoch, origin, now_ms))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of one function, split for its length")]
+    /// Begins the verification of a transaction's first write here (`maybeStartTransactionVerification`, KIP-890): the guard that the
+    /// write must bring once the coordinator has said that the partition belongs to the transaction. None when the transaction of
+    /// this epoch has begun here already. Fails for an epoch that is older than the last one seen.
+    pub fn maybe_start_transaction_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> StorageResult<VerificationGuard> {
+        let now_ms = self.directory.env.clock.wall_millis();
+        let mut state = self.lock();
+        self.check_usable(&state)?;
+        let producers = &mut state.producers;
+        producers.maybe_start_verification(producer_id, producer_epoch, base_sequence, supports_epoch_bump, now_ms)
+    }
+
+    /// As a client does whose transaction the coordinator knows to have this partition.
+    #[cfg(test)]
+    pub(crate) fn append_verified(
+        self: &Arc<Self>,
+        batch: Bytes,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> StorageResult<LogAppendInfo> {
+        let batch = ValidatedBatch::from_trusted(batch).map_err(|error| self.corrupt(error.to_string()))?;
+        let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = batch.header;
+        let mut terms = AppendTerms::new(leader_epoch, AppendOrigin::Client, now_ms);
+        if batch.header.is_transactional() {
+            terms.guard =
+                self.maybe_start_transaction_verification(producer_id, producer_epoch, base_sequence, false)?;
+        }
+        self.append_as_leader(batch, &terms)
+    }
+
+    /// Returns whether a new segment was begun.
     fn append_locked(
         &self,
         state: &mut LogState,
         header: &BatchHeader,
         body: &[u8],
-        marker: Option<EndTransactionMarker>,
-        origin: AppendOrigin,
-        now_ms: i64,
-        rolled: &mut bool,
-    ) -> StorageResult<()> {
+        marker: Option<MarkerRecord>,
+        terms: &AppendTerms,
+    ) -> StorageResult<bool> {
         let size = header.size_in_bytes();
         let segment_bytes = segment_bytes(&state.config);
         if size as u64 > segment_bytes {
             return Err(StorageError::RecordBatchTooLarge { size, segment_bytes });
         }
-        let update = state.producers.check(&self.topic_partition, header, marker, origin)?;
-        if self.should_roll(state, header, now_ms)? {
-            self.roll_locked(state, now_ms)?;
-            *rolled = true;
+        let update = state.producers.check(&self.topic_partition, header, marker, terms, &self.producer_state)?;
+        let rolls = self.should_roll(state, header, terms.now_ms)?;
+        if rolls {
+            self.roll_locked(state, terms.now_ms)?;
         }
         self.assign_epoch(state, header.partition_leader_epoch, header.base_offset)?;
         let index_interval_bytes = index_interval_bytes(&state.config);
@@ -170,7 +224,7 @@ impl Log {
             self.directory.fail("writing", &state.active.files.path_of(SegmentFileKind::OffsetIndex), &error);
             self.directory.check_online()?;
         }
-        Ok(())
+        Ok(rolls)
     }
 
     /// Opens the transaction index, creating it with the first abort, before the marker is written: no entry may be missing because
@@ -251,7 +305,7 @@ impl Log {
         Ok(())
     }
 
-    fn marker_of(&self, header: &BatchHeader, body: &[u8]) -> StorageResult<Option<EndTransactionMarker>> {
+    fn marker_of(&self, header: &BatchHeader, body: &[u8]) -> StorageResult<Option<MarkerRecord>> {
         if !header.is_control() || !header.has_producer_id() {
             return Ok(None);
         }
@@ -266,13 +320,13 @@ impl Log {
 }
 
 /// The marker in a control batch; `None` for control batches that end no transaction.
-pub(in crate::storage) fn parse_marker(batch: &[u8]) -> Result<Option<EndTransactionMarker>, String> {
+pub(in crate::storage) fn parse_marker(batch: &[u8]) -> Result<Option<MarkerRecord>, String> {
     let records = records(batch, CONTROL_BATCH_LIMIT).map_err(|error| error.to_string())?;
     let Some(record) = records.iter().next() else { return Ok(None) };
     let record = record.map_err(|error| error.to_string())?;
     let Some(coordinator_epoch) = end_transaction_marker_coordinator_epoch(&record) else { return Ok(None) };
     let committed = record.key.and_then(control_record_type) == Some(ControlRecordType::Commit);
-    Ok(Some(EndTransactionMarker { committed, coordinator_epoch }))
+    Ok(Some(MarkerRecord { committed, coordinator_epoch }))
 }
 
 fn log_append_time(header: &BatchHeader) -> i64 {

@@ -102,7 +102,7 @@ impl World {
 }
 
 pub(in crate::storage) fn append(log: &Arc<Log>, batch: Bytes) -> LogAppendInfo {
-    log.append_records(batch, 0, AppendOrigin::Client, 7).unwrap()
+    log.append_verified(batch, 0, 7).unwrap()
 }
 
 /// Appends plain batches of three records, 200 bytes or so each.

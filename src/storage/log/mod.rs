@@ -36,6 +36,8 @@ mod timestamps;
 mod transaction_tests;
 mod transactions;
 mod truncate;
+#[cfg(test)]
+mod verification_tests;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -46,14 +48,14 @@ use uuid::Uuid;
 
 use super::checkpoint::EpochEntry;
 use super::directory::LogDirectory;
-use super::producer_state::ActiveProducer;
+use super::producer_state::{ActiveProducer, ProducerStateConfig, ProducerStateConfigSource};
 use super::recovery;
 use super::segment::SealedSegment;
 use super::segment_files::LogPath;
 use super::{StorageError, StorageResult};
 use crate::config::LogConfig;
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
-pub use append::{AppendOrigin, LogAppendInfo};
+pub use append::{AppendOrigin, AppendTerms, LogAppendInfo};
 pub(super) use append::{index_interval_bytes, parse_marker, preallocated_bytes};
 pub(super) use close::CheckpointedOffsets;
 pub(super) use continuity::CheckedRange;
@@ -88,8 +90,8 @@ pub struct LogOptions {
     pub clean_shutdown: bool,
     /// Whether the cleaner has been at it, so that offsets may be missing.
     pub compacted: bool,
-    /// After so many milliseconds without a write a producer is forgotten (`producer.id.expiration.ms`).
-    pub producer_id_expiration_ms: i64,
+    /// How producers are kept.
+    pub producer_state: ProducerStateConfigSource,
 }
 
 impl LogOptions {
@@ -105,7 +107,7 @@ impl LogOptions {
             high_watermark: 0,
             clean_shutdown: false,
             compacted: false,
-            producer_id_expiration_ms: 86_400_000,
+            producer_state: Arc::new(ProducerStateConfig::default),
         }
     }
 }
@@ -120,7 +122,7 @@ pub struct Log {
     flushing: Mutex<()>,
     /// Base offset and position of damage that was told; bounded where it grows.
     told_damage: Mutex<BTreeSet<(i64, u64)>>,
-    producer_id_expiration_ms: i64,
+    pub(super) producer_state: ProducerStateConfigSource,
     /// Why the log is not served, while its directory is.
     offline: OnceLock<Arc<str>>,
 }
@@ -144,7 +146,7 @@ impl Log {
             state: Mutex::new(state),
             flushing: Mutex::new(()),
             told_damage: Mutex::default(),
-            producer_id_expiration_ms: options.producer_id_expiration_ms,
+            producer_state: options.producer_state.clone(),
             offline: OnceLock::new(),
         }
     }
@@ -321,7 +323,7 @@ impl Log {
 
     /// Forgets producers that wrote nothing for `producer.id.expiration.ms`; returns how many.
     pub fn remove_expired_producers(&self, now_ms: i64) -> usize {
-        let expiration_ms = self.producer_id_expiration_ms;
+        let expiration_ms = (self.producer_state)().expiration_ms;
         self.lock().producers.remove_expired(now_ms, expiration_ms)
     }
 

@@ -351,7 +351,7 @@ fn options_of(
         high_watermark: offset(&checkpoints.high_watermarks),
         clean_shutdown,
         compacted: checkpoints.cleaned.contains_key(&topic_partition),
-        producer_id_expiration_ms: options.producer_id_expiration_ms,
+        producer_state: options.producer_state.clone(),
         topic_partition,
     }
 }

@@ -27,6 +27,7 @@ use super::cleaner::{CleanerConfig, CleanerConfigSource, LogCleaner};
 use super::directory::LogDirectory;
 use super::file_names::{DELETE_DIR_SUFFIX, STRAY_DIR_SUFFIX, renamed_directory};
 use super::log::{Log, LogOptions, flush_all, remove_directory_later};
+use super::producer_state::{ProducerStateConfig, ProducerStateConfigSource};
 use super::property_files::{CLEAN_SHUTDOWN_FILE, encode_clean_shutdown};
 use super::{FlushLimits, StorageError, StorageResult};
 use crate::config::LogConfig;
@@ -67,8 +68,8 @@ pub struct LogManagerOptions {
     pub flush_offset_checkpoint_interval_ms: i64,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_checkpoint_interval_ms: i64,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    /// How producers are kept, asked whenever it is needed.
+    pub producer_state: ProducerStateConfigSource,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_id_expiration_check_interval_ms: i64,
     /// What a power cut may take of a log.
@@ -123,7 +124,7 @@ impl LogManagerOptions {
             flush_scheduler_interval_ms: i64::MAX,
             flush_offset_checkpoint_interval_ms: 60_000,
             high_watermark_checkpoint_interval_ms: 5_000,
-            producer_id_expiration_ms: 86_400_000,
+            producer_state: Arc::new(ProducerStateConfig::default),
             producer_id_expiration_check_interval_ms: 600_000,
             flush_limits: FlushLimits::default(),
             ballast_bytes: 16 << 20,
@@ -256,7 +257,7 @@ impl LogManager {
         self.forget_checkpoints(managed, topic_partition)?;
         let options = LogOptions {
             topic_id,
-            producer_id_expiration_ms: self.options.producer_id_expiration_ms,
+            producer_state: self.options.producer_state.clone(),
             ..LogOptions::new(managed.directory.clone(), topic_partition.clone(), config)
         };
         let log = Log::open(options)?;

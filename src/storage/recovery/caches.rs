@@ -14,7 +14,7 @@ use crate::storage::checkpoint::{EpochEntry, MAX_CHECKPOINT_BYTES, encode_epochs
 use crate::storage::directory::LogDirectory;
 use crate::storage::file_names::{LEADER_EPOCH_CHECKPOINT, SNAPSHOT_SUFFIX, offset_file};
 use crate::storage::leader_epoch_cache::LeaderEpochCache;
-use crate::storage::log::{AppendOrigin, LogState, parse_marker};
+use crate::storage::log::{AppendOrigin, AppendTerms, LogState, parse_marker};
 use crate::storage::producer_snapshot::{self, MAX_SNAPSHOT_BYTES};
 use crate::storage::producer_state::ProducerState;
 use crate::storage::segment::read_header;
@@ -206,7 +206,7 @@ impl Loader<'_> {
             self.write_transaction_indexes(state, from, &found)?;
             self.changed = true;
         }
-        let expiration_ms = self.options.producer_id_expiration_ms;
+        let expiration_ms = (self.options.producer_state)().expiration_ms;
         state.producers.remove_expired(self.now_ms, expiration_ms);
         state.producers.on_high_watermark(state.high_watermark.offset);
         Ok(())
@@ -221,6 +221,7 @@ impl Loader<'_> {
         before: i64,
     ) -> StorageResult<FoundTransactions> {
         let topic_partition = &self.options.topic_partition;
+        let terms = AppendTerms::new(0, AppendOrigin::Replication, self.now_ms);
         let mut found = FoundTransactions::default();
         self.scan_headers(state, from, before, |header, log, position| {
             if !header.has_producer_id() {
@@ -237,7 +238,7 @@ impl Loader<'_> {
             } else {
                 None
             };
-            let update = producers.check(topic_partition, header, marker, AppendOrigin::Replication)?;
+            let update = producers.check(topic_partition, header, marker, &terms, &self.options.producer_state)?;
             if let Some(completed) = producers.apply(header, update) {
                 found.note(&completed, producers);
             }

@@ -90,5 +90,8 @@ fn empty(log: &Log, state: &mut LogState, offset: i64) -> StorageResult<()> {
 }
 
 pub(super) fn options_of(log: &Log, state: &LogState) -> LogOptions {
-    LogOptions::new(log.directory.clone(), log.topic_partition().clone(), state.config.clone())
+    LogOptions {
+        producer_state: log.producer_state.clone(),
+        ..LogOptions::new(log.directory.clone(), log.topic_partition().clone(), state.config.clone())
+    }
 }

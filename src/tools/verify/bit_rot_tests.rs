@@ -112,7 +112,7 @@ fn write(clean: bool) -> MemoryDisk {
                 let transactional =
                     BatchProperties { producer_id: 5, producer_epoch: 0, is_transactional: true, ..Default::default() };
                 let transactional = BatchProperties { base_sequence: if number == 2 { 0 } else { 2 }, ..transactional };
-                log.append_records(batch(number, transactional), epoch, AppendOrigin::Client, 0).unwrap();
+                log.append_verified(batch(number, transactional), epoch, 0).unwrap();
             }
             4 | 11 => {
                 let marker = end_transaction_marker(false, 1000 + 10 * number, 5, 0, 1);
