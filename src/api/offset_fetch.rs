@@ -24,8 +24,9 @@ pub fn handle(
     if version < BATCH_VERSION {
         request.groups = vec![single_group(&request)];
     }
+    let require_stable = request.require_stable;
     let fetched: Vec<_> =
-        request.groups.into_iter().map(|group| services.groups.fetch_offsets(version, group)).collect();
+        request.groups.into_iter().map(|group| services.groups.fetch_offsets(version, group, require_stable)).collect();
     Answer::Later(Box::pin(async move {
         let mut groups = Vec::with_capacity(fetched.len());
         for group in fetched {

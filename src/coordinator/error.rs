@@ -25,6 +25,10 @@ pub enum CoordinatorError {
         /// The partition's `max.message.bytes`.
         limit: usize,
     },
+    /// The log refused what a producer or a transaction coordinator wrote, before it wrote anything: an old epoch, no
+    /// transaction, an unknown verification.
+    #[error("the log refused the batch of a transaction: {0}")]
+    Refused(ResponseError),
     /// The disk failed; the log directory is going offline.
     #[error("the coordinator's log failed: {0}")]
     Storage(String),
@@ -43,6 +47,7 @@ impl CoordinatorError {
             Self::NotAvailable | Self::NotEnoughReplicas => ResponseError::CoordinatorNotAvailable,
             Self::LoadInProgress => ResponseError::CoordinatorLoadInProgress,
             Self::NotCoordinator | Self::Storage(_) | Self::CorruptRecord(_) => ResponseError::NotCoordinator,
+            Self::Refused(error) => *error,
             Self::RecordsTooLarge { .. } | Self::Unexpected(_) => ResponseError::UnknownServerError,
         }
     }

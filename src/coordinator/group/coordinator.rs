@@ -37,7 +37,7 @@ use crate::types::{GROUP_METADATA_TOPIC_NAME, TopicPartition, Uuid};
 /// First version of OffsetFetch with an error for the whole answer.
 const OFFSET_FETCH_TOP_LEVEL_ERROR_VERSION: i16 = 2;
 
-type GroupShardHandle = Arc<Shard<GroupShard>>;
+pub(super) type GroupShardHandle = Arc<Shard<GroupShard>>;
 
 /// Coordinates the groups of the partitions of `__consumer_offsets` that this broker leads.
 pub struct GroupCoordinator {
@@ -233,18 +233,20 @@ impl GroupCoordinator {
         })
     }
 
-    /// OffsetFetch of one group. No topics means all. Answers wait until what was read is committed, so they are always
-    /// stable (`require_stable` asks for more only once there are transactions).
+    /// OffsetFetch of one group. No topics means all. Answers wait until what was read is committed; with `require_stable`
+    /// partitions that an open transaction has offsets for are UNSTABLE_OFFSET_COMMIT.
     pub fn fetch_offsets(
         &self,
         api_version: i16,
         request: OffsetFetchRequestGroup,
+        require_stable: bool,
     ) -> BoxFuture<'static, OffsetFetchResponseGroup> {
         if let Err(error) = self.check_active() {
             return ready(fetch_error(&request, error, api_version));
         }
-        let answered =
-            self.shard(&request.group_id).and_then(|shard| shard.read(|state| state.fetch_offsets(&request)));
+        let answered = self
+            .shard(&request.group_id)
+            .and_then(|shard| shard.read(|state| state.fetch_offsets(&request, require_stable)));
         later(answered, move |outcome| match outcome {
             Ok(response) => response,
             // Clients before 3.9 do not retry COORDINATOR_NOT_AVAILABLE here.
@@ -346,12 +348,15 @@ impl GroupCoordinator {
         })
     }
 
-    fn check_active(&self) -> Result<(), ResponseError> {
+    pub(super) fn check_active(&self) -> Result<(), ResponseError> {
         if self.is_active.load(Ordering::Acquire) { Ok(()) } else { Err(ResponseError::CoordinatorNotAvailable) }
     }
 
-    fn shard(&self, group_id: &GroupId) -> Result<GroupShardHandle, CoordinatorError> {
-        let partition = self.partition_for(group_id.as_str());
+    pub(super) fn shard(&self, group_id: &GroupId) -> Result<GroupShardHandle, CoordinatorError> {
+        self.shard_of_partition(self.partition_for(group_id.as_str()))
+    }
+
+    pub(super) fn shard_of_partition(&self, partition: i32) -> Result<GroupShardHandle, CoordinatorError> {
         self.shards.read().get(&partition).cloned().ok_or(CoordinatorError::NotCoordinator)
     }
 
@@ -400,7 +405,7 @@ impl MetadataPublisher for GroupMetadataPublisher {
 }
 
 /// Group management needs a name; offsets may be kept under the empty one.
-fn check_group_id(group_id: &GroupId) -> Result<(), ResponseError> {
+pub(super) fn check_group_id(group_id: &GroupId) -> Result<(), ResponseError> {
     if group_id.is_empty() { Err(ResponseError::InvalidGroupId) } else { Ok(()) }
 }
 
@@ -444,7 +449,7 @@ pub fn fetch_error(
     response.with_topics(topics.collect())
 }
 
-fn ready<R: Send + 'static>(response: R) -> BoxFuture<'static, R> {
+pub(super) fn ready<R: Send + 'static>(response: R) -> BoxFuture<'static, R> {
     Box::pin(std::future::ready(response))
 }
 
@@ -452,7 +457,7 @@ async fn committed<R>(answered: Result<Answered<R>, CoordinatorError>) -> Result
     answered?.committed().await
 }
 
-fn later<T: Send + 'static, R: Send + 'static>(
+pub(super) fn later<T: Send + 'static, R: Send + 'static>(
     answered: Result<Answered<T>, CoordinatorError>,
     respond: impl FnOnce(Result<T, CoordinatorError>) -> R + Send + 'static,
 ) -> BoxFuture<'static, R> {

@@ -55,7 +55,7 @@ impl World {
 
     fn committed(&self, topic: &str) -> i64 {
         let request = OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(None);
-        let response = now(self.coordinator.fetch_offsets(9, request));
+        let response = now(self.coordinator.fetch_offsets(9, request, false));
         let found = response.topics.iter().find(|found| found.name.as_str() == topic);
         found.map_or(-1, |found| found.partitions[0].committed_offset)
     }
@@ -71,7 +71,7 @@ fn without_the_partition_it_is_not_the_coordinator() {
     let committed = now(world.coordinator.commit_offsets(9, commit_request("", -1, "t", 1)));
     assert_eq!(committed.topics[0].partitions[0].error_code, not_coordinator);
     let request = OffsetFetchRequestGroup::default().with_group_id(group("g"));
-    assert_eq!(now(world.coordinator.fetch_offsets(2, request)).error_code, not_coordinator);
+    assert_eq!(now(world.coordinator.fetch_offsets(2, request, false)).error_code, not_coordinator);
     let described = now(world.coordinator.describe_groups(6, vec![group("g")]));
     assert_eq!((described[0].error_code, described[0].group_id.as_str()), (not_coordinator, "g"));
     assert_eq!(now(world.coordinator.delete_groups(vec![group("g")]))[0].error_code, not_coordinator);

@@ -9,10 +9,14 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponsePartitions;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::{
-    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest,
-    SyncGroupRequest, SyncGroupResponse, TopicName,
+    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, ProducerId,
+    SyncGroupRequest, SyncGroupResponse, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -23,6 +27,7 @@ use super::record::GroupRecord;
 use super::shard::GroupShard;
 use super::step::{GroupTimer, Parked};
 use crate::coordinator::runtime::{Decision, Effect, StateMachine, Ticket, Timers};
+use crate::types::{TransactionResult, Uuid};
 
 /// The wall clock's first millisecond.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -35,12 +40,21 @@ pub fn group(value: &str) -> GroupId {
     GroupId(text(value))
 }
 
+/// What stands in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    Record(GroupRecord),
+    /// A record of this producer's transaction.
+    Pending(i64, GroupRecord),
+    Marker(i64, TransactionResult),
+}
+
 pub struct Harness {
     pub shard: GroupShard,
     pub config: Arc<GroupCoordinatorConfig>,
     pub now: Duration,
     pub timers: Timers<GroupTimer>,
-    pub log: Vec<GroupRecord>,
+    pub log: Vec<Entry>,
     pub answers: BTreeMap<u64, Parked>,
     pub tickets: u64,
     /// Records written since the last look.
@@ -79,11 +93,20 @@ impl Harness {
     /// A shard with what the log says and nothing else.
     pub fn reloaded(&self) -> GroupShard {
         let mut shard = GroupShard::new(self.config.clone(), 1_000_000);
-        for (offset, record) in self.log.iter().enumerate() {
+        let through_the_log = |record: &GroupRecord| {
             let encoded = GroupShard::encode(record).expect("encodes");
             let decoded = GroupShard::decode(&encoded.key, encoded.value.as_ref()).expect("decodes").expect("known");
             assert_eq!(&decoded, record, "a record must survive its encoding");
-            shard.replay(offset as i64, decoded);
+            decoded
+        };
+        for (offset, entry) in (0..).zip(&self.log) {
+            match entry {
+                Entry::Record(record) => shard.replay(offset, through_the_log(record)),
+                Entry::Pending(producer, record) => {
+                    shard.replay_transactional(offset, *producer, through_the_log(record));
+                }
+                Entry::Marker(producer, result) => shard.replay_end_transaction_marker(*producer, *result),
+            }
         }
         shard
     }
@@ -98,9 +121,23 @@ impl Harness {
     }
 
     pub fn carry_out<R>(&mut self, decision: Decision<GroupShard, R>) -> R {
+        self.carry_out_for(None, decision)
+    }
+
+    /// As the runtime does for a decision of this producer's transaction.
+    fn carry_out_for<R>(&mut self, producer: Option<i64>, decision: Decision<GroupShard, R>) -> R {
         for record in decision.records {
-            self.log.push(record.clone());
-            self.shard.replay(self.log.len() as i64 - 1, record);
+            let offset = self.log.len() as i64;
+            match producer {
+                None => {
+                    self.log.push(Entry::Record(record.clone()));
+                    self.shard.replay(offset, record);
+                }
+                Some(producer) => {
+                    self.log.push(Entry::Pending(producer, record.clone()));
+                    self.shard.replay_transactional(offset, producer, record);
+                }
+            }
         }
         for effect in decision.effects {
             match effect {
@@ -131,9 +168,13 @@ impl Harness {
         self.now = until;
     }
 
-    /// The records written since the last call.
+    /// The records written since the last call, whosever they are.
     pub fn new_records(&mut self) -> Vec<GroupRecord> {
-        let records = self.log[self.seen..].to_vec();
+        let new = self.log[self.seen..].iter().filter_map(|entry| match entry {
+            Entry::Record(record) | Entry::Pending(_, record) => Some(record.clone()),
+            Entry::Marker(..) => None,
+        });
+        let records = new.collect();
         self.seen = self.log.len();
         records
     }
@@ -236,13 +277,44 @@ impl Harness {
         }
     }
 
+    /// Commits partition 0 of a topic in the producer's transaction; gives the error code.
+    pub fn commit_in_transaction(&mut self, producer: i64, topic: &str, offset: i64) -> i16 {
+        self.transactional_request(&transactional_request(producer, topic, offset))
+    }
+
+    pub fn transactional_request(&mut self, request: &TxnOffsetCommitRequest) -> i16 {
+        let now_ms = self.now_ms();
+        let topic_ids = vec![Uuid::nil(); request.topics.len()];
+        let decision = self.shard.commit_transactional_offsets(request, &topic_ids, now_ms);
+        match self.carry_out_for(Some(*request.producer_id), decision) {
+            Ok(response) => response.topics[0].partitions[0].error_code,
+            Err(error) => error.code(),
+        }
+    }
+
+    /// Writes the marker of the producer's transaction.
+    pub fn end_transaction(&mut self, producer: i64, result: TransactionResult) {
+        self.log.push(Entry::Marker(producer, result));
+        self.shard.replay_end_transaction_marker(producer, result);
+    }
+
     /// The committed offset of partition 0 of a topic; -1 when there is none.
     pub fn committed(&self, topic: &str) -> i64 {
+        self.fetched(topic, false).committed_offset
+    }
+
+    /// Partition 0 of a topic as OffsetFetch gives it to a client that requires stable offsets: offset and error code.
+    pub fn stable(&self, topic: &str) -> (i64, i16) {
+        let fetched = self.fetched(topic, true);
+        (fetched.committed_offset, fetched.error_code)
+    }
+
+    fn fetched(&self, topic: &str, require_stable: bool) -> OffsetFetchResponsePartitions {
         let topics = kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics::default()
             .with_name(TopicName(text(topic)))
             .with_partition_indexes(vec![0]);
         let request = OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(Some(vec![topics]));
-        self.shard.fetch_offsets(&request).topics[0].partitions[0].committed_offset
+        self.shard.fetch_offsets(&request, require_stable).topics[0].partitions[0].clone()
     }
 
     /// One dynamic member joins the empty group, takes the whole of it and syncs; gives its id.
@@ -331,5 +403,21 @@ pub fn commit_request(member_id: &str, generation: i32, topic: &str, offset: i64
         .with_generation_id_or_member_epoch(generation)
         .with_member_id(text(member_id))
         .with_retention_time_ms(-1)
+        .with_topics(vec![topic])
+}
+
+/// A producer of no group's member commits partition 0 of a topic.
+pub fn transactional_request(producer: i64, topic: &str, offset: i64) -> TxnOffsetCommitRequest {
+    let partition = TxnOffsetCommitRequestPartition::default()
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(3)
+        .with_committed_metadata(Some(text("m")));
+    let topic =
+        TxnOffsetCommitRequestTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![partition]);
+    TxnOffsetCommitRequest::default()
+        .with_transactional_id(TransactionalId(text("x")))
+        .with_group_id(group("g"))
+        .with_producer_id(ProducerId(producer))
+        .with_generation_id(-1)
         .with_topics(vec![topic])
 }

@@ -1,6 +1,6 @@
 //! Committed offsets (Kafka's `OffsetMetadataManager`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -10,37 +10,63 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, TopicName};
+use kafka_protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, TopicName, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::classic::ClassicGroup;
 use super::config::GroupCoordinatorConfig;
+use super::pending_offsets::PendingOffsets;
 use super::record::{GroupRecord, OffsetAndMetadata};
 use super::step::Step;
-use crate::types::Uuid;
+use crate::mutant;
+use crate::types::{TransactionResult, Uuid};
 use crate::wire::str_bytes;
 
 /// `retention_time_ms` of a client that leaves it to the broker.
 const DEFAULT_RETENTION_TIME: i64 = -1;
 
+/// An offset and where in the log it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The offset of its record in `__consumer_offsets`: of two commits the one that was written later counts, whenever its
+    /// transaction ended.
+    pub record_offset: i64,
+    /// What was committed.
+    pub value: OffsetAndMetadata,
+}
+
 /// Offsets by partition.
-type PartitionOffsets = BTreeMap<i32, OffsetAndMetadata>;
+type PartitionOffsets = BTreeMap<i32, Committed>;
 /// Offsets by topic.
 type TopicOffsets = BTreeMap<Arc<str>, PartitionOffsets>;
 
-/// The committed offsets of a shard's groups, in the order in which OffsetFetch lists them.
+/// The committed offsets of a shard's groups, in the order in which OffsetFetch lists them, and those of open transactions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Offsets {
     groups: HashMap<Arc<str>, TopicOffsets>,
+    pending: PendingOffsets,
 }
 
 impl Offsets {
-    /// Makes a written record part of the state.
-    pub fn replay(&mut self, group_id: Arc<str>, topic: Arc<str>, partition: i32, value: Option<OffsetAndMetadata>) {
+    /// Makes a written record part of the state. A tombstone takes along what transactions have pending for the partition.
+    pub fn replay(
+        &mut self,
+        record_offset: i64,
+        group_id: Arc<str>,
+        topic: Arc<str>,
+        partition: i32,
+        value: Option<OffsetAndMetadata>,
+    ) {
         if let Some(value) = value {
-            self.groups.entry(group_id).or_default().entry(topic).or_default().insert(partition, value);
-            return;
+            return self.insert(group_id, topic, partition, Committed { record_offset, value });
         }
+        self.pending.forget(&group_id, &topic, partition);
         let Some(topics) = self.groups.get_mut(&group_id) else { return };
         if let Some(partitions) = topics.get_mut(&topic) {
             partitions.remove(&partition);
@@ -53,40 +79,102 @@ impl Offsets {
         }
     }
 
+    /// An offset that the transaction of this producer commits: invisible until [`Offsets::end_transaction`].
+    pub fn replay_pending(
+        &mut self,
+        record_offset: i64,
+        producer_id: i64,
+        group_id: Arc<str>,
+        topic: Arc<str>,
+        partition: i32,
+        value: OffsetAndMetadata,
+    ) {
+        let committed = Committed { record_offset, value };
+        if mutant::is_active("pending-offsets-visible-early") {
+            self.insert(group_id.clone(), topic.clone(), partition, committed.clone());
+        }
+        self.pending.insert(producer_id, group_id, topic, partition, committed);
+    }
+
+    /// The producer's transaction is decided: its offsets become visible, where nothing was committed after them, or go.
+    /// Gives the groups that have a new offset.
+    pub fn end_transaction(&mut self, producer_id: i64, result: TransactionResult) -> Vec<Arc<str>> {
+        let mut groups = Vec::new();
+        let is_commit = result.is_commit() || mutant::is_active("pending-offsets-kept-after-abort");
+        for ((group_id, topic, partition), committed) in self.pending.take(producer_id) {
+            let is_latest = self
+                .committed(&group_id, &topic, partition)
+                .is_none_or(|existing| existing.record_offset < committed.record_offset);
+            if is_commit && is_latest {
+                groups.push(group_id.clone());
+                self.insert(group_id, topic, partition, committed);
+            }
+        }
+        groups.dedup();
+        groups
+    }
+
+    fn insert(&mut self, group_id: Arc<str>, topic: Arc<str>, partition: i32, committed: Committed) {
+        self.groups.entry(group_id).or_default().entry(topic).or_default().insert(partition, committed);
+    }
+
+    fn committed(&self, group_id: &str, topic: &str, partition: i32) -> Option<&Committed> {
+        self.groups.get(group_id)?.get(topic)?.get(&partition)
+    }
+
     /// The offset of a partition.
     pub fn get(&self, group_id: &str, topic: &str, partition: i32) -> Option<&OffsetAndMetadata> {
-        self.groups.get(group_id)?.get(topic)?.get(&partition)
+        self.committed(group_id, topic, partition).map(|committed| &committed.value)
+    }
+
+    /// What transactions have pending.
+    #[cfg(test)]
+    pub fn pending(&self) -> &PendingOffsets {
+        &self.pending
     }
 
     /// Every offset of a group as (topic, partition, offset).
     pub fn of_group(&self, group_id: &str) -> impl Iterator<Item = (&Arc<str>, i32, &OffsetAndMetadata)> {
         let topics = self.groups.get(group_id).into_iter().flatten();
-        topics.flat_map(|(topic, partitions)| partitions.iter().map(move |(number, value)| (topic, *number, value)))
+        topics.flat_map(|(topic, partitions)| {
+            partitions.iter().map(move |(number, committed)| (topic, *number, &committed.value))
+        })
     }
 
-    /// Tombstones for all offsets of a group.
+    /// Tombstones for all offsets of a group, also those of open transactions.
     pub fn delete_all(&self, group_id: &Arc<str>, records: &mut Vec<GroupRecord>) {
         records.extend(self.of_group(group_id).map(|(topic, partition, _)| tombstone(group_id, topic, partition)));
+        let pending = self.pending.of_group(group_id);
+        // One tombstone is enough for both.
+        let pending = pending.filter(|(topic, partition)| self.get(group_id, topic, *partition).is_none());
+        records.extend(pending.map(|(topic, partition)| tombstone(group_id, topic, partition)));
     }
 
-    /// Tombstones for the offsets of a deleted topic, in all groups. Offsets of a topic of the same name with another
-    /// id stay; offsets without an id go.
+    /// Tombstones for the offsets of a deleted topic, in all groups, also for those of open transactions. Offsets of a topic
+    /// of the same name with another id stay; offsets without an id go.
     pub fn delete_topic(&self, topic_id: Uuid, name: &str, records: &mut Vec<GroupRecord>) {
+        let is_gone = |value: &OffsetAndMetadata| value.topic_id.is_nil() || value.topic_id == topic_id;
+        let topic: Arc<str> = Arc::from(name);
+        let mut places = BTreeSet::new();
         for (group_id, topics) in &self.groups {
-            let Some((topic, partitions)) = topics.get_key_value(name) else { continue };
-            let gone = partitions.iter().filter(|(_, value)| value.topic_id.is_nil() || value.topic_id == topic_id);
-            records.extend(gone.map(|(partition, _)| tombstone(group_id, topic, *partition)));
+            let gone = topics.get(name).into_iter().flatten().filter(|(_, committed)| is_gone(&committed.value));
+            places.extend(gone.map(|(partition, _)| (group_id, *partition)));
         }
+        let pending = self.pending.of_topic(name).filter(|(_, _, committed)| is_gone(&committed.value));
+        places.extend(pending.map(|(group_id, partition, _)| (group_id, partition)));
+        records.extend(places.into_iter().map(|(group_id, partition)| tombstone(group_id, &topic, partition)));
     }
 
-    /// Tombstones for the expired offsets of a group; `true` when nothing else is left.
+    /// Tombstones for the expired offsets of a group; `true` when nothing else is left. What a transaction is about to replace
+    /// does not expire.
     pub fn expire(&self, group_id: &Arc<str>, group: &ClassicGroup, step: &mut Step<'_>) -> bool {
-        let mut all_expired = true;
+        let mut all_expired = !self.pending.has_group(group_id);
         for (topic, partition, value) in self.of_group(group_id) {
             let is_expired = !group.is_subscribed_to(topic)
                 && group
                     .expires_at(value, step.config.offsets_retention_ms)
-                    .is_some_and(|expires_at| step.now_ms >= expires_at);
+                    .is_some_and(|expires_at| step.now_ms >= expires_at)
+                && !self.pending.contains(group_id, topic, partition);
             if is_expired {
                 step.records.push(tombstone(group_id, topic, partition));
             } else {
@@ -96,14 +184,30 @@ impl Offsets {
         all_expired
     }
 
-    /// Answers OffsetFetch for one group that is there (`false`: it is not, and has no offsets).
-    pub fn fetch(&self, request: &OffsetFetchRequestGroup, exists: bool) -> OffsetFetchResponseGroup {
+    /// Whether a client that asks for stable offsets is told to come again: a transaction is about to decide.
+    fn is_unstable(&self, group_id: &str, topic: &str, partition: i32, require_stable: bool) -> bool {
+        require_stable
+            && self.pending.contains(group_id, topic, partition)
+            && !mutant::is_active("unstable-offsets-served")
+    }
+
+    /// Answers OffsetFetch for one group that is there (`false`: it is not, and has no offsets). With `require_stable` a
+    /// partition whose offset an open transaction may replace is UNSTABLE_OFFSET_COMMIT (KIP-447).
+    pub fn fetch(
+        &self,
+        request: &OffsetFetchRequestGroup,
+        exists: bool,
+        require_stable: bool,
+    ) -> OffsetFetchResponseGroup {
         let group_id = request.group_id.as_str();
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()
                 .map(|topic| {
                     let partitions = topic.partition_indexes.iter().map(|partition| {
+                        if self.is_unstable(group_id, &topic.name, *partition, require_stable) {
+                            return unstable(*partition);
+                        }
                         let found = self.get(group_id, &topic.name, *partition).filter(|offset| {
                             exists
                                 && (topic.topic_id.is_nil()
@@ -118,21 +222,32 @@ impl Offsets {
                         .with_partitions(partitions.collect())
                 })
                 .collect(),
-            None => self.fetch_all(group_id),
+            None => self.fetch_all(group_id, require_stable),
         };
         OffsetFetchResponseGroup::default().with_group_id(request.group_id.clone()).with_topics(topics)
     }
 
-    fn fetch_all(&self, group_id: &str) -> Vec<OffsetFetchResponseTopics> {
+    fn fetch_all(&self, group_id: &str, require_stable: bool) -> Vec<OffsetFetchResponseTopics> {
         let topics = self.groups.get(group_id).into_iter().flatten();
         topics
             .map(|(topic, partitions)| {
+                let partitions = partitions.iter().map(|(number, committed)| {
+                    if self.is_unstable(group_id, topic, *number, require_stable) {
+                        unstable(*number)
+                    } else {
+                        fetched(*number, Some(&committed.value))
+                    }
+                });
                 OffsetFetchResponseTopics::default()
                     .with_name(TopicName(str_bytes(topic)))
-                    .with_partitions(partitions.iter().map(|(number, value)| fetched(*number, Some(value))).collect())
+                    .with_partitions(partitions.collect())
             })
             .collect()
     }
+}
+
+fn unstable(partition: i32) -> OffsetFetchResponsePartitions {
+    fetched(partition, None).with_error_code(ResponseError::UnstableOffsetCommit.code())
 }
 
 fn fetched(partition: i32, value: Option<&OffsetAndMetadata>) -> OffsetFetchResponsePartitions {
@@ -194,6 +309,46 @@ pub fn commit(request: &OffsetCommitRequest, step: &mut Step<'_>) -> OffsetCommi
     OffsetCommitResponse::default().with_topics(topics)
 }
 
+/// The offsets of a transaction's commit that was found valid, pending once they are written. They never have an expiry of
+/// their own.
+pub fn commit_transactional(
+    request: &TxnOffsetCommitRequest,
+    topic_ids: &[Uuid],
+    step: &mut Step<'_>,
+) -> TxnOffsetCommitResponse {
+    let group_id: Arc<str> = Arc::from(request.group_id.as_str());
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for (topic, topic_id) in request.topics.iter().zip(topic_ids) {
+        let name: Arc<str> = Arc::from(topic.name.as_str());
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let response = TxnOffsetCommitResponsePartition::default().with_partition_index(partition.partition_index);
+            let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+            if is_too_long(metadata, step.config) {
+                partitions.push(response.with_error_code(ResponseError::OffsetMetadataTooLarge.code()));
+                continue;
+            }
+            partitions.push(response);
+            let value = OffsetAndMetadata {
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: Box::from(metadata),
+                commit_timestamp_ms: step.now_ms,
+                expire_timestamp_ms: None,
+                topic_id: *topic_id,
+            };
+            step.records.push(GroupRecord::Offset {
+                group_id: group_id.clone(),
+                topic: name.clone(),
+                partition: partition.partition_index,
+                value: Some(value),
+            });
+        }
+        topics.push(TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions));
+    }
+    TxnOffsetCommitResponse::default().with_topics(topics)
+}
+
 /// Counted as Java counts a string.
 fn is_too_long(metadata: &str, config: &GroupCoordinatorConfig) -> bool {
     let limit = config.offset_metadata_max_bytes;
@@ -218,7 +373,9 @@ pub fn delete(
             partitions.push(
                 OffsetDeleteResponsePartition::default().with_partition_index(number).with_error_code(error_code),
             );
-            if error_code == 0 && offsets.get(&group_id, &name, number).is_some() {
+            let is_there =
+                offsets.get(&group_id, &name, number).is_some() || offsets.pending.contains(&group_id, &name, number);
+            if error_code == 0 && is_there {
                 step.records.push(tombstone(&group_id, &name, number));
             }
         }

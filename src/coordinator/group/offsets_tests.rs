@@ -123,14 +123,14 @@ fn fetching_what_is_not_there() {
     harness.commit("", -1, "t", 5);
     let topics = OffsetFetchRequestTopics::default().with_name(TopicName(text("t"))).with_partition_indexes(vec![0, 9]);
     let request = OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(Some(vec![topics]));
-    let response = harness.shard.fetch_offsets(&request);
+    let response = harness.shard.fetch_offsets(&request, false);
     let [found, missing] = &response.topics[0].partitions[..] else { panic!("two partitions") };
     assert_eq!((found.committed_offset, found.committed_leader_epoch, &found.metadata), (5, 3, &Some(text("m"))));
     assert_eq!((missing.committed_offset, missing.committed_leader_epoch), (-1, -1));
     assert_eq!((missing.error_code, &missing.metadata), (0, &Some(text(""))));
-    let all = harness.shard.fetch_offsets(&request.with_topics(None));
+    let all = harness.shard.fetch_offsets(&request.with_topics(None), false);
     assert_eq!((all.topics.len(), all.topics[0].partitions.len()), (1, 1));
-    let nothing = harness.shard.fetch_offsets(&OffsetFetchRequestGroup::default().with_group_id(group("x")));
+    let nothing = harness.shard.fetch_offsets(&OffsetFetchRequestGroup::default().with_group_id(group("x")), false);
     assert_eq!((nothing.error_code, nothing.topics.len()), (0, 0));
 }
 

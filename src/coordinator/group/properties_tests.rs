@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use kafka_protocol::messages::{OffsetDeleteRequest, TopicName};
 use proptest::prelude::*;
 
 use super::classic::ClassicGroupState;
 use super::config::GroupCoordinatorConfig;
 use super::harness_tests::*;
+use super::record::GroupRecord;
 use crate::coordinator::runtime::StateMachine;
+use crate::types::{TransactionResult, Uuid};
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -17,6 +22,10 @@ enum Action {
     Heartbeat { member: usize, stale: bool },
     Leave { members: Vec<usize>, instance: Option<u8> },
     Commit { member: Option<usize>, topic: u8, retention: bool },
+    CommitInTransaction { producer: i64, topic: u8, has_generation: bool },
+    EndTransaction { producer: i64, result: TransactionResult },
+    DeleteOffset { topic: u8 },
+    DeleteTopic { topic: u8 },
     Delete,
     Wait(u64),
     Restart,
@@ -33,6 +42,14 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(members, instance)| Action::Leave { members, instance }),
         3 => (proptest::option::of(0..8usize), 0..3u8, any::<bool>())
             .prop_map(|(member, topic, retention)| Action::Commit { member, topic, retention }),
+        4 => (0..3i64, 0..3u8, proptest::bool::weighted(0.2)).prop_map(|(producer, topic, has_generation)| {
+            Action::CommitInTransaction { producer, topic, has_generation }
+        }),
+        3 => (0..4i64, any::<bool>()).prop_map(|(producer, commit)| {
+            Action::EndTransaction { producer, result: TransactionResult::from_committed(commit) }
+        }),
+        1 => (0..3u8).prop_map(|topic| Action::DeleteOffset { topic }),
+        1 => (0..3u8).prop_map(|topic| Action::DeleteTopic { topic }),
         1 => Just(Action::Delete),
         6 => prop_oneof![0..3_000u64, 3_000..12_000u64, 60_000..700_000u64].prop_map(Action::Wait),
         1 => Just(Action::Restart),
@@ -118,6 +135,31 @@ impl World {
                     .with_retention_time_ms(if retention { 300_000 } else { -1 });
                 self.harness.commit_request(9, &request);
             }
+            Action::CommitInTransaction { producer, topic, has_generation } => {
+                let offset = self.harness.now_ms() - START_MS;
+                let mut request = transactional_request(producer, &format!("t{topic}"), offset);
+                if has_generation {
+                    request.generation_id = self.generation();
+                    request.member_id = text(&self.id(0));
+                }
+                self.harness.transactional_request(&request);
+            }
+            Action::EndTransaction { producer, result } => self.harness.end_transaction(producer, result),
+            Action::DeleteOffset { topic } => {
+                let topic = OffsetDeleteRequestTopic::default()
+                    .with_name(TopicName(text(&format!("t{topic}"))))
+                    .with_partitions(vec![OffsetDeleteRequestPartition::default()]);
+                let request = OffsetDeleteRequest::default().with_group_id(group("g")).with_topics(vec![topic]);
+                let now_ms = self.harness.now_ms();
+                let decision = self.harness.shard.delete_offsets(&request, now_ms);
+                let _ = self.harness.carry_out(decision);
+            }
+            Action::DeleteTopic { topic } => {
+                let now_ms = self.harness.now_ms();
+                let deleted = (Uuid::from_u128(1), format!("t{topic}").into());
+                let decision = self.harness.shard.topics_deleted(&[deleted], now_ms);
+                self.harness.carry_out(decision);
+            }
             Action::Delete => {
                 let now_ms = self.harness.now_ms();
                 let decision = self.harness.shard.delete_groups(&[group("g")], now_ms);
@@ -145,6 +187,15 @@ impl World {
             groups.groups().map(|(group_id, _)| group_id.clone()).collect()
         };
         assert_eq!(names(shard), names(&reloaded));
+        for topic in ["t0", "t1", "t2"] {
+            let (offset, is_unstable) = defined_offset(&self.harness.log, topic);
+            assert_eq!(self.harness.committed(topic), offset.unwrap_or(-1), "{topic}");
+            let unstable = ResponseError::UnstableOffsetCommit.code();
+            let stable = if is_unstable { (-1, unstable) } else { (offset.unwrap_or(-1), 0) };
+            assert_eq!(self.harness.stable(topic), stable, "{topic}");
+            let has_group = shard.group("g").is_some();
+            assert!(has_group || (offset.is_none() && !is_unstable), "what the group has keeps it");
+        }
         for (group_id, group) in shard.groups() {
             group.check_invariants();
             if matches!(group.state(), ClassicGroupState::Empty | ClassicGroupState::Stable) {
@@ -154,6 +205,37 @@ impl World {
             }
         }
     }
+}
+
+/// What the log says of partition 0 of a topic, by definition: the last commit after the last tombstone that is no transaction's
+/// or whose transaction was committed; and whether there is one of an undecided transaction.
+fn defined_offset(log: &[Entry], topic: &str) -> (Option<i64>, bool) {
+    let of_topic = |record: &GroupRecord| match record {
+        GroupRecord::Offset { topic: name, value, .. } if &**name == topic => {
+            Some(value.as_ref().map(|value| value.offset))
+        }
+        _ => None,
+    };
+    let mut offset = None;
+    let mut is_unstable = false;
+    for (position, entry) in log.iter().enumerate() {
+        let (producer, record) = match entry {
+            Entry::Record(record) => (None, record),
+            Entry::Pending(producer, record) => (Some(*producer), record),
+            Entry::Marker(..) => continue,
+        };
+        let end = log[position..].iter().find_map(|later| match later {
+            Entry::Marker(ended, result) if Some(*ended) == producer => Some(*result),
+            _ => None,
+        });
+        match of_topic(record) {
+            None => {}
+            Some(None) => (offset, is_unstable) = (None, false),
+            Some(committed) if producer.is_none() || end == Some(TransactionResult::Commit) => offset = committed,
+            Some(_) => is_unstable |= end.is_none(),
+        }
+    }
+    (offset, is_unstable)
 }
 
 proptest! {
@@ -170,6 +252,11 @@ proptest! {
             world.apply(action);
             world.check();
         }
+        for producer in 0..4 {
+            world.harness.end_transaction(producer, TransactionResult::Abort);
+        }
+        world.check();
+        prop_assert!(world.harness.shard.offsets().pending().producers().next().is_none());
         // Left alone, every group comes to rest and nobody waits.
         world.harness.advance(3_600_000);
         world.collect();
@@ -188,7 +275,11 @@ proptest! {
         let value = value.map(|value| [&version.to_be_bytes()[..], &value].concat().into());
         if let Ok(Some(record)) = super::shard::GroupShard::decode(&key, value.as_ref()) {
             let config = std::sync::Arc::new(GroupCoordinatorConfig::default());
-            super::shard::GroupShard::new(config, 1_000_000).replay(0, record);
+            let mut shard = super::shard::GroupShard::new(config, 1_000_000);
+            shard.replay_transactional(0, 1, record.clone());
+            shard.replay_end_transaction_marker(1, TransactionResult::Commit);
+            shard.replay_end_transaction_marker(1, TransactionResult::Abort);
+            shard.replay(1, record);
         }
     }
 }

@@ -13,7 +13,7 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use kafka_protocol::messages::{
     GroupId, HeartbeatRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
-    OffsetDeleteResponse, SyncGroupRequest,
+    OffsetDeleteResponse, SyncGroupRequest, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
 use super::classic::{ClassicGroup, ClassicGroupState, Join, join_error, sync_error};
@@ -24,7 +24,7 @@ use super::records;
 use super::step::{GroupTimer, Parked, Step};
 use crate::coordinator::CoordinatorError;
 use crate::coordinator::runtime::{Decision, KeyValue, StateMachine, Ticket};
-use crate::types::Uuid;
+use crate::types::{TransactionResult, Uuid};
 use crate::wire::str_bytes;
 
 /// First version of OffsetCommit that says that a group is missing.
@@ -142,9 +142,32 @@ impl GroupShard {
         step.decide(response)
     }
 
+    /// TxnOffsetCommit, of partitions that exist and have these topic ids: what the producer's transaction would commit.
+    pub fn commit_transactional_offsets(
+        &mut self,
+        request: &TxnOffsetCommitRequest,
+        topic_ids: &[Uuid],
+        now_ms: i64,
+    ) -> Decision<Self, Result<TxnOffsetCommitResponse, ResponseError>> {
+        let mut step = Step::new(now_ms, &self.config);
+        let generation = request.generation_id;
+        let valid = match self.groups.get(request.group_id.as_str()) {
+            Some(group) => group.validate_transactional_offset_commit(
+                &request.member_id,
+                request.group_instance_id.as_deref(),
+                generation,
+            ),
+            None if generation < 0 => Ok(()),
+            // GROUP_ID_NOT_FOUND only from version 6 on.
+            None => Err(ResponseError::IllegalGeneration),
+        };
+        let response = valid.map(|()| offsets::commit_transactional(request, topic_ids, &mut step));
+        step.decide(response)
+    }
+
     /// OffsetFetch of one group.
-    pub fn fetch_offsets(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-        self.offsets.fetch(request, self.groups.contains_key(request.group_id.as_str()))
+    pub fn fetch_offsets(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
+        self.offsets.fetch(request, self.groups.contains_key(request.group_id.as_str()), require_stable)
     }
 
     /// OffsetDelete.
@@ -240,6 +263,13 @@ impl GroupShard {
             .with_members(members.collect())
     }
 
+    /// Who commits offsets without being a member makes a group that has none.
+    fn create_if_missing(&mut self, group_id: &Arc<str>) {
+        if !self.groups.contains_key(group_id) {
+            self.groups.insert(group_id.clone(), ClassicGroup::new(group_id.clone()));
+        }
+    }
+
     /// Tombstones for expired offsets, and for groups that have neither members nor offsets.
     fn cleanup(&self, step: &mut Step<'_>) {
         for (group_id, group) in &self.groups {
@@ -273,13 +303,13 @@ impl StateMachine for GroupShard {
         records::decode(key, value)
     }
 
-    fn replay(&mut self, _offset: i64, record: GroupRecord) {
+    fn replay(&mut self, offset: i64, record: GroupRecord) {
         match record {
             GroupRecord::Offset { group_id, topic, partition, value } => {
-                if value.is_some() && !self.groups.contains_key(&group_id) {
-                    self.groups.insert(group_id.clone(), ClassicGroup::new(group_id.clone()));
+                if value.is_some() {
+                    self.create_if_missing(&group_id);
                 }
-                self.offsets.replay(group_id, topic, partition, value);
+                self.offsets.replay(offset, group_id, topic, partition, value);
             }
             GroupRecord::Group { group_id, value: Some(value) } => {
                 let group = self.groups.entry(group_id.clone()).or_insert_with(|| ClassicGroup::new(group_id));
@@ -288,6 +318,23 @@ impl StateMachine for GroupShard {
             GroupRecord::Group { group_id, value: None } => {
                 self.groups.remove(&group_id);
             }
+        }
+    }
+
+    fn replay_transactional(&mut self, offset: i64, producer_id: i64, record: GroupRecord) {
+        match record {
+            GroupRecord::Offset { group_id, topic, partition, value: Some(value) } => {
+                self.create_if_missing(&group_id);
+                self.offsets.replay_pending(offset, producer_id, group_id, topic, partition, value);
+            }
+            // Tombstones and groups are not subject to transactions (`OffsetMetadataManager.replay`).
+            other => self.replay(offset, other),
+        }
+    }
+
+    fn replay_end_transaction_marker(&mut self, producer_id: i64, result: TransactionResult) {
+        for group_id in self.offsets.end_transaction(producer_id, result) {
+            self.create_if_missing(&group_id);
         }
     }
 

@@ -7,10 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::coordinator::CoordinatorError;
+use crate::types::TransactionResult;
 
 /// Names a parked request until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
+
+/// Whose transaction a batch of records belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// The producer id.
+    pub id: i64,
+    /// The producer's epoch.
+    pub epoch: i16,
+}
 
 /// One record as the log holds it; no value is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +96,15 @@ pub trait StateMachine: Send + Sized + 'static {
 
     /// Makes a written record part of the state.
     fn replay(&mut self, offset: i64, record: Self::Record);
+
+    /// As `replay`, for a record that a transaction wrote (`Shard::write_transactional`): undecided until the marker of its
+    /// producer is replayed. Must take any record of any producer in any order.
+    fn replay_transactional(&mut self, offset: i64, _producer_id: i64, record: Self::Record) {
+        self.replay(offset, record);
+    }
+
+    /// The marker that ends the producer's transaction in this log was written. Must take markers of producers that wrote nothing.
+    fn replay_end_transaction_marker(&mut self, _producer_id: i64, _result: TransactionResult) {}
 
     /// The whole log was replayed: sets the timers.
     fn loaded(&mut self, now_ms: i64) -> Decision<Self, ()>;

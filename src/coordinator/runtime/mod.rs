@@ -7,6 +7,8 @@
 //! while loading. A state machine may change what Kafka does not log (members of a running rebalance, parked
 //! requests) inside `decide`; when an append fails the whole state is dropped and loaded again.
 //! What has to happen elsewhere leaves by `Effect::Emit` through the shard's outlet, once it is committed.
+//! Transactions of producers reach a shard by `write_transactional` and `complete_transaction`: the records in a batch of the
+//! producer, and in time the marker that decides them, both appended and replayed under the shard's lock.
 //! Timers live in one ordered set per shard, driven by one task per active shard.
 
 mod batch;
@@ -17,7 +19,7 @@ mod partition_log;
 mod shard;
 mod timer;
 
-pub use decision::{Decision, Effect, KeyValue, StateMachine, Ticket};
+pub use decision::{Decision, Effect, KeyValue, Producer, StateMachine, Ticket};
 pub use log::CoordinatorLog;
 pub use partition_log::PartitionLog;
 pub use shard::{Answered, Outlet, Shard, Waiting};

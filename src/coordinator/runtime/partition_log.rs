@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kafka_protocol::ResponseError;
 
+use super::decision::Producer;
 use super::log::CoordinatorLog;
 use crate::coordinator::CoordinatorError;
 use crate::env::{BoxFuture, Clock};
 use crate::replica::{Partition, ReplicaError};
 use crate::storage::{FetchIsolation, StorageError};
-use crate::types::VerificationGuard;
+use crate::types::{EndTransactionMarker, VerificationGuard};
+
+/// Batches of coordinators have no sequence numbers.
+const NO_SEQUENCE: i32 = -1;
 
 /// A partition of an internal topic that this broker leads.
 pub struct PartitionLog {
@@ -25,8 +30,22 @@ impl PartitionLog {
 }
 
 impl CoordinatorLog for PartitionLog {
-    fn append(&self, batch: Bytes) -> Result<i64, CoordinatorError> {
-        Ok(self.partition.append_coordinator_records(batch, VerificationGuard::NONE, self.clock.wall_millis())?)
+    fn append(&self, batch: Bytes, guard: VerificationGuard) -> Result<i64, CoordinatorError> {
+        Ok(self.partition.append_coordinator_records(batch, guard, self.clock.wall_millis())?)
+    }
+
+    fn append_end_transaction_marker(&self, marker: &EndTransactionMarker) -> Result<i64, CoordinatorError> {
+        let appended = self.partition.append_end_transaction_marker(marker, self.clock.wall_millis())?;
+        Ok(appended.last_offset + 1)
+    }
+
+    fn start_transaction_verification(
+        &self,
+        producer: Producer,
+        supports_epoch_bump: bool,
+    ) -> Result<VerificationGuard, CoordinatorError> {
+        let Producer { id, epoch } = producer;
+        Ok(self.partition.maybe_start_transaction_verification(id, epoch, NO_SEQUENCE, supports_epoch_bump)?)
     }
 
     fn read(&self, offset: i64, max_bytes: usize) -> Result<Bytes, CoordinatorError> {
@@ -76,6 +95,10 @@ impl From<StorageError> for CoordinatorError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::LogClosed { .. } | StorageError::UnknownLog { .. } => Self::NotCoordinator,
+            StorageError::InvalidProducerEpoch(_) => Self::Refused(ResponseError::InvalidProducerEpoch),
+            StorageError::InvalidTransactionState(_) => Self::Refused(ResponseError::InvalidTxnState),
+            StorageError::OutOfOrderSequence(_) => Self::Refused(ResponseError::OutOfOrderSequenceNumber),
+            StorageError::TransactionCoordinatorFenced(_) => Self::Refused(ResponseError::TransactionCoordinatorFenced),
             other => Self::Storage(other.to_string()),
         }
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::decision::{Decision, Effect, StateMachine, Ticket};
+use super::decision::{Decision, Effect, Producer, StateMachine, Ticket};
 use super::log::CoordinatorLog;
 use super::timer::Timers;
 use super::{batch, loader};
 use crate::coordinator::CoordinatorError;
 use crate::env::{BoxFuture, Env};
-use crate::types::TopicPartition;
+use crate::types::{EndTransactionMarker, TopicPartition, VerificationGuard};
 
 /// An answer that may leave once everything that it was computed from is committed.
 pub struct Answered<R> {
@@ -157,6 +157,46 @@ impl<S: StateMachine> Shard<S> {
         })
     }
 
+    /// As `write`; the records are those of the producer's transaction, and the guard is that of its verification.
+    pub fn write_transactional<R>(
+        self: &Arc<Self>,
+        producer: Producer,
+        guard: VerificationGuard,
+        decide: impl FnOnce(&mut S, i64) -> Decision<S, R>,
+    ) -> Result<Answered<R>, CoordinatorError> {
+        self.with_active(|shard, active, deliveries| {
+            let now_ms = shard.env.clock.wall_millis();
+            let decision = decide(&mut active.state, now_ms);
+            shard.append(active, decision.records, Some((producer, guard)), decision.divisible, now_ms)?;
+            for effect in decision.effects {
+                shard.carry_out(active, deliveries, effect);
+            }
+            shard.arm(active);
+            Ok(shard.answer(active, decision.response))
+        })
+    }
+
+    /// Writes the marker that ends a producer's transaction in this shard's log, and replays it.
+    pub fn complete_transaction(
+        self: &Arc<Self>,
+        marker: &EndTransactionMarker,
+    ) -> Result<Answered<()>, CoordinatorError> {
+        self.with_active(|shard, active, _| {
+            active.last_written = shard.log.append_end_transaction_marker(marker)?;
+            active.state.replay_end_transaction_marker(marker.producer_id, marker.result);
+            Ok(shard.answer(active, ()))
+        })
+    }
+
+    /// The guard that the next batch of the producer's transaction must bring; asks the log, not the state.
+    pub fn start_transaction_verification(
+        &self,
+        producer: Producer,
+        supports_epoch_bump: bool,
+    ) -> Result<VerificationGuard, CoordinatorError> {
+        self.log.start_transaction_verification(producer, supports_epoch_bump)
+    }
+
     /// As `write`, for a request whose answer comes as `Effect::Answer` to the ticket, now or later.
     pub fn park(
         self: &Arc<Self>,
@@ -233,7 +273,7 @@ impl<S: StateMachine> Shard<S> {
             let result = work(self, &mut active, &mut deliveries);
             match &result {
                 // Nothing of it reached the log, and nothing that matters was changed (see `Decision`).
-                Ok(_) | Err(CoordinatorError::RecordsTooLarge { .. }) => {
+                Ok(_) | Err(CoordinatorError::RecordsTooLarge { .. } | CoordinatorError::Refused(_)) => {
                     *phase = Phase::Active(active);
                     (result, None)
                 }
@@ -273,7 +313,7 @@ impl<S: StateMachine> Shard<S> {
         loop {
             let now_ms = self.env.clock.wall_millis();
             let decision = decide(&mut active.state, now_ms);
-            self.append(active, decision.records, decision.divisible, now_ms)?;
+            self.append(active, decision.records, None, decision.divisible, now_ms)?;
             for effect in decision.effects {
                 self.carry_out(active, deliveries, effect);
             }
@@ -288,20 +328,32 @@ impl<S: StateMachine> Shard<S> {
         &self,
         active: &mut Active<S>,
         written: Vec<S::Record>,
+        transaction: Option<(Producer, VerificationGuard)>,
         divisible: bool,
         now_ms: i64,
     ) -> Result<(), CoordinatorError> {
         if written.is_empty() {
             return Ok(());
         }
-        let batches = batch::encode::<S>(&written, divisible, self.log.max_batch_bytes(), now_ms)?;
-        for batch in batches {
-            active.last_written = self.log.append(batch)?;
+        let (producer, guard) =
+            transaction.map_or((None, VerificationGuard::NONE), |(producer, guard)| (Some(producer), guard));
+        let batches = batch::encode::<S>(&written, producer, divisible, self.log.max_batch_bytes(), now_ms)?;
+        for (index, batch) in batches.into_iter().enumerate() {
+            active.last_written = self.log.append(batch, guard).map_err(|error| match error {
+                // The batches before it are in the log: the state must be read from there again (KAFKA-6683).
+                CoordinatorError::RecordsTooLarge { .. } | CoordinatorError::Refused(_) if index > 0 => {
+                    CoordinatorError::Unexpected(error.to_string())
+                }
+                error => error,
+            })?;
         }
-        // The offsets of the records matter to none but transactions; the last batch ends at `last_written`.
+        // The last batch ends at `last_written`, and nobody else writes to this log.
         let first = active.last_written - written.len() as i64;
-        for (index, record) in written.into_iter().enumerate() {
-            active.state.replay(first + index as i64, record);
+        for (offset, record) in (first..).zip(written) {
+            match producer {
+                None => active.state.replay(offset, record),
+                Some(producer) => active.state.replay_transactional(offset, producer.id, record),
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use kafka_protocol::ResponseError;
 
 use super::*;
 use crate::coordinator::runtime::KeyValue;
@@ -167,6 +168,37 @@ fn records_that_do_not_fit_change_nothing() {
     assert_eq!(total(&world.shard), Ok(50));
     assert!(world.log.batches() > 10);
     assert_eq!(total(&start(&world.clock, &world.log)), Ok(50));
+}
+
+/// KAFKA-6683: what a failed write left in the log is not what memory says. Here the second of several batches fails.
+#[test]
+fn kafka_6683_a_write_that_fails_half_way_is_read_from_the_log_again() {
+    for failure in
+        [CoordinatorError::Storage("ENOSPC".to_owned()), CoordinatorError::Refused(ResponseError::InvalidTxnState)]
+    {
+        let world = world();
+        world.log.set_max_batch_bytes(100);
+        world.log.fail_append_after(2, failure);
+        let decision = || Decision::<Sum, ()> { divisible: true, ..Decision::write((), vec![1; 50]) };
+        assert!(world.shard.write(|_, _| decision()).is_err());
+        let in_the_log = total(&start(&world.clock, &world.log));
+        assert!(in_the_log.as_ref().is_ok_and(|total| (1..50).contains(total)), "two batches are there");
+        assert_eq!(total(&world.shard), in_the_log);
+    }
+}
+
+#[test]
+fn what_the_log_refuses_changes_nothing() {
+    let world = world();
+    let waiting = world.shard.park(|state, _, ticket| state.wait(ticket)).expect("serving");
+    let refused = CoordinatorError::Refused(ResponseError::InvalidProducerEpoch);
+    world.log.fail_next_append(refused.clone());
+    let producer = Producer { id: 7, epoch: 0 };
+    let written =
+        world.shard.write_transactional(producer, VerificationGuard::NONE, |_, _| Decision::write((), vec![3]));
+    assert_eq!(written.map(|_| ()), Err(refused));
+    add(&world.shard, 1).expect("serving");
+    assert_eq!(waiting.committed().now_or_never(), Some(Ok(1)), "who waited waits on");
 }
 
 #[test]

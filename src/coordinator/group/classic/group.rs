@@ -356,6 +356,21 @@ impl ClassicGroup {
         Ok(())
     }
 
+    /// May a transaction commit these offsets now? Clients before TxnOffsetCommit 3 do not say who they are, and the group may be
+    /// between join and sync: the transaction, not the group, decides what becomes of them (KIP-447).
+    pub fn validate_transactional_offset_commit(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ResponseError> {
+        if generation < 0 && (self.is_empty() || (member_id.is_empty() && instance_id.is_none())) {
+            return Ok(());
+        }
+        self.validate_member(member_id, instance_id)?;
+        if generation == self.generation { Ok(()) } else { Err(ResponseError::IllegalGeneration) }
+    }
+
     /// A commit keeps the member's session alive, except between join and sync.
     pub fn refresh_session(&self, member_id: &str, step: &mut Step<'_>) {
         if matches!(self.state, ClassicGroupState::Stable | ClassicGroupState::PreparingRebalance)
