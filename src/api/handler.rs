@@ -126,6 +126,8 @@ pub enum Answer<R> {
     Now(R),
     /// Everything that must happen in order has happened; the answer comes when the future is done.
     Later(BoxFuture<'static, R>),
+    /// Nothing has happened yet: the future does it all, and gives the answer. No later request of the connection starts before.
+    First(BoxFuture<'static, Answer<R>>),
     /// No answer is sent (Produce with acks=0).
     Nothing,
     /// A body encoded by the handler itself (Fetch).
@@ -142,6 +144,8 @@ pub enum Outcome {
     Now(Response),
     /// Ready to be sent when the future is done.
     Later(BoxFuture<'static, Result<Response, CloseReason>>),
+    /// What has to be done before the next request starts; gives the outcome of the request.
+    First(BoxFuture<'static, Outcome>),
     /// Nothing is sent.
     Nothing,
     /// Closes the connection after the answers before it.
@@ -173,18 +177,29 @@ pub fn run<T: Request + Send + 'static>(
         Ok(request) => request,
         Err(error) => return Outcome::Close(CloseReason::Undecodable { api, version, message: error.to_string() }),
     };
-    let correlation_id = context.correlation_id;
-    match handle(services, context, request) {
-        Answer::Now(response) => Outcome::from(encode::<T::Response>(api, version, correlation_id, &response)),
+    outcome_of::<T::Response>(api, version, context.correlation_id, handle(services, context, request))
+}
+
+fn outcome_of<R: Encodable + HeaderVersion + 'static>(
+    api: &'static str,
+    version: i16,
+    correlation_id: i32,
+    answer: Answer<R>,
+) -> Outcome {
+    match answer {
+        Answer::Now(response) => Outcome::from(encode::<R>(api, version, correlation_id, &response)),
         Answer::Later(future) => Outcome::Later(Box::pin(async move {
             let response = future.await;
-            encode::<T::Response>(api, version, correlation_id, &response)
+            encode::<R>(api, version, correlation_id, &response)
         })),
+        Answer::First(future) => {
+            Outcome::First(Box::pin(async move { outcome_of(api, version, correlation_id, future.await) }))
+        }
         Answer::Nothing => Outcome::Nothing,
-        Answer::Raw(body) => Outcome::from(frame::<T::Response>(api, version, correlation_id, body)),
+        Answer::Raw(body) => Outcome::from(frame::<R>(api, version, correlation_id, body)),
         Answer::RawLater(future) => Outcome::Later(Box::pin(async move {
             let body = future.await;
-            frame::<T::Response>(api, version, correlation_id, body)
+            frame::<R>(api, version, correlation_id, body)
         })),
         Answer::Close(reason) => Outcome::Close(reason),
     }

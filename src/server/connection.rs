@@ -3,7 +3,8 @@
 //! Kafka runs one request of a connection at a time (`SocketServer` mutes the channel). What a client can observe here is
 //! the same: a request starts when the answers before it are done, except that requests whose row says `runs_ahead`
 //! (Produce) may start while answers of such requests are waited for: their effect has happened already, only the
-//! acknowledgement is missing, and several of them then share one flush.
+//! acknowledgement is missing, and several of them then share one flush. A request that could not be handled at once
+//! (`Outcome::First`) is overtaken by none.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -95,7 +96,20 @@ struct PendingAnswer {
 enum PendingState {
     Ready(Response),
     Waiting(BoxFuture<'static, Result<Response, CloseReason>>),
+    /// Not handled yet. `runs_ahead` is the request's once it is.
+    First {
+        outcome: BoxFuture<'static, Outcome>,
+        runs_ahead: bool,
+    },
+    /// Done, without an answer.
+    Silent,
     End(End),
+}
+
+impl PendingState {
+    fn is_done(&self) -> bool {
+        !matches!(self, Self::Waiting(_) | Self::First { .. })
+    }
 }
 
 enum Event {
@@ -246,7 +260,7 @@ impl Connection {
     /// Moves finished answers at the front to the writer; the end of the connection when that comes first.
     fn collect_answers(&mut self) -> Option<End> {
         while let Some(front) = self.pending.front()
-            && !matches!(front.answer, PendingState::Waiting(_))
+            && front.answer.is_done()
         {
             let answer = self.pending.pop_front()?;
             self.pending_bytes -= answer.frame_bytes;
@@ -254,7 +268,7 @@ impl Connection {
             match answer.answer {
                 PendingState::Ready(response) => self.writer.push(response),
                 PendingState::End(end) => return Some(end),
-                PendingState::Waiting(_) => {}
+                PendingState::Silent | PendingState::Waiting(_) | PendingState::First { .. } => {}
             }
         }
         None
@@ -289,18 +303,18 @@ impl Connection {
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>, draining: std::pin::Pin<&mut impl Future>) -> Poll<Event> {
-        if let Some(front) = self.pending.front_mut()
-            && let PendingState::Waiting(future) = &mut front.answer
-            && let Poll::Ready(result) = poll_answer(future, context)
-        {
-            if matches!(result, Err(End::Panicked(_))) {
-                self.shared.metrics.request_panics_total.increment();
+        // The last one, which nothing overtakes, need not wait for the acknowledgements before it.
+        let last = self.pending.len().saturating_sub(1);
+        for index in [0, last] {
+            if let Some(answer) = self.pending.get_mut(index)
+                && (index == 0 || matches!(answer.answer, PendingState::First { .. }))
+                && answer.poll(context).is_ready()
+            {
+                if matches!(answer.answer, PendingState::End(End::Panicked(_))) {
+                    self.shared.metrics.request_panics_total.increment();
+                }
+                return Poll::Ready(Event::Answered);
             }
-            front.answer = match result {
-                Ok(response) => PendingState::Ready(response),
-                Err(end) => PendingState::End(end),
-            };
-            return Poll::Ready(Event::Answered);
         }
         // A frame that has begun is read on: its sender's time runs.
         let reads = self.ended.is_none() && self.parked.is_none();
@@ -401,15 +415,51 @@ impl Connection {
                 return self.end_after_answers(End::Panicked(panic_message(panic.as_ref())));
             }
         };
+        match outcome {
+            Outcome::Nothing => return,
+            Outcome::Close(reason) => return self.end_after_answers(reason.into()),
+            Outcome::Now(_) | Outcome::Later(_) | Outcome::First(_) => {}
+        }
+        self.pending_bytes += frame_bytes;
+        self.shared.metrics.request_bytes_in_flight.add(frame_bytes as i64);
+        self.pending.push_back(PendingAnswer::of(outcome, entry.runs_ahead, frame_bytes));
+    }
+}
+
+impl PendingAnswer {
+    fn of(outcome: Outcome, runs_ahead: bool, frame_bytes: usize) -> Self {
+        let may_be_overtaken = !matches!(outcome, Outcome::First(_));
         let answer = match outcome {
             Outcome::Now(response) => PendingState::Ready(response),
             Outcome::Later(future) => PendingState::Waiting(future),
-            Outcome::Nothing => return,
-            Outcome::Close(reason) => return self.end_after_answers(reason.into()),
+            Outcome::First(outcome) => PendingState::First { outcome, runs_ahead },
+            Outcome::Nothing => PendingState::Silent,
+            Outcome::Close(reason) => PendingState::End(reason.into()),
         };
-        self.pending_bytes += frame_bytes;
-        self.shared.metrics.request_bytes_in_flight.add(frame_bytes as i64);
-        self.pending.push_back(PendingAnswer { answer, runs_ahead: entry.runs_ahead, frame_bytes });
+        Self { answer, runs_ahead: runs_ahead && may_be_overtaken, frame_bytes }
+    }
+
+    /// Goes on with what is waited for; ready when that has brought it further.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let ended = match &mut self.answer {
+            PendingState::Waiting(future) => match poll_caught(future, context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Ok(response))) => Ok(PendingState::Ready(response)),
+                Poll::Ready(Ok(Err(reason))) => Err(reason.into()),
+                Poll::Ready(Err(end)) => Err(end),
+            },
+            PendingState::First { outcome, runs_ahead } => match poll_caught(outcome, context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(outcome)) => {
+                    *self = Self::of(outcome, *runs_ahead, self.frame_bytes);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Err(end)) => Err(end),
+            },
+            PendingState::Ready(_) | PendingState::Silent | PendingState::End(_) => return Poll::Pending,
+        };
+        self.answer = ended.unwrap_or_else(PendingState::End);
+        Poll::Ready(())
     }
 }
 
@@ -418,12 +468,9 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn poll_answer(
-    future: &mut BoxFuture<'static, Result<Response, CloseReason>>,
-    context: &mut Context<'_>,
-) -> Poll<Result<Response, End>> {
+fn poll_caught<T>(future: &mut BoxFuture<'static, T>, context: &mut Context<'_>) -> Poll<Result<T, End>> {
     match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(poll) => poll.map_err(End::Refused),
+        Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(End::Panicked(panic_message(panic.as_ref())))),
     }
 }

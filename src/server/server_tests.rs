@@ -177,13 +177,35 @@ struct Gates {
 }
 
 impl Gates {
-    fn handle(&self, context: &RequestContext, body: &[u8]) -> Outcome {
+    fn gate(&self, name: &str) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.open.lock().insert(name.to_owned(), sender);
+        receiver
+    }
+
+    fn handle(self: &Arc<Self>, context: &RequestContext, body: &[u8]) -> Outcome {
         let text = String::from_utf8_lossy(body).into_owned();
         self.started.lock().push(text.clone());
         self.changed.notify_one();
+        if let Some(rest) = text.strip_prefix("first ") {
+            // Once its gate is open, the rest is handled.
+            let (name, then) = rest.split_once(' ').unwrap_or((rest, ""));
+            let gate = self.gate(name);
+            let (handled, then) = (Arc::clone(self), then.to_owned());
+            let context = context.clone();
+            return Outcome::First(Box::pin(async move {
+                let _ = gate.await;
+                handled.handle(&context, then.as_bytes())
+            }));
+        }
+        match text.as_str() {
+            "nothing" => return Outcome::Nothing,
+            "close" => return Outcome::Close(CloseReason::Refused("asked to".to_owned())),
+            "panic" => panic!("as asked"),
+            _ => {}
+        }
         let Some(name) = text.strip_prefix("wait ") else { return Outcome::Now(answer(context, body)) };
-        let (sender, receiver) = oneshot::channel();
-        self.open.lock().insert(name.to_owned(), sender);
+        let receiver = self.gate(name);
         let response = answer(context, body);
         Outcome::Later(Box::pin(async move {
             receiver.await.map_err(|_| CloseReason::Refused("the gate is gone".to_owned()))?;
@@ -231,6 +253,47 @@ async fn only_what_runs_ahead_starts_before_earlier_answers_and_all_leave_in_ord
         assert_eq!(next(&mut client).await, (id, text.as_bytes().to_vec()));
     }
     assert_eq!(*gates.started.lock(), ["wait a", "wait b", "c", "other", "d", "e"]);
+}
+
+/// A Produce that has to ask the transaction coordinator before it may append must not be overtaken by the one behind it.
+#[tokio::test]
+async fn what_is_not_handled_yet_is_overtaken_by_nothing() {
+    let (fixture, gates) = gated(&ServerOptions::default());
+    let mut client = fixture.connect().await;
+    for text in ["wait a", "first b wait c", "d", "first e nothing", "f"] {
+        client.send_raw(AHEAD, 0, 1, text.as_bytes()).await.expect("sent");
+    }
+    gates.until_started(2).await;
+    let mut other = fixture.connect().await;
+    ask(&mut other, PLAIN, "other").await;
+    assert_eq!(*gates.started.lock(), ["wait a", "first b wait c", "other"]);
+    gates.open("b");
+    // It has been handled, and only its answer is waited for: the next ones may start.
+    gates.until_started(6).await;
+    gates.open("e");
+    gates.until_started(8).await;
+    gates.open("c");
+    gates.open("a");
+    for text in ["wait a", "wait c", "d", "f"] {
+        assert_eq!(next(&mut client).await.1, text.as_bytes());
+    }
+    let order = ["wait a", "first b wait c", "other", "wait c", "d", "first e nothing", "nothing", "f"];
+    assert_eq!(*gates.started.lock(), order);
+}
+
+#[tokio::test]
+async fn what_was_handled_late_may_end_the_connection() {
+    for (text, panics) in [("first a close", 0), ("first a panic", 1)] {
+        let (fixture, gates) = gated(&ServerOptions::default());
+        let mut client = fixture.connect().await;
+        client.send_raw(AHEAD, 0, 1, text.as_bytes()).await.expect("sent");
+        client.send_raw(AHEAD, 0, 1, b"never").await.expect("sent");
+        gates.until_started(1).await;
+        gates.open("a");
+        assert_closed(&mut client).await;
+        assert_eq!(gates.started.lock().len(), 2);
+        assert_eq!(fixture.metrics.request_panics_total.get(), panics);
+    }
 }
 
 #[tokio::test]
