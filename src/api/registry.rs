@@ -128,6 +128,7 @@ pub static APIS: &[ApiEntry] = &[
         notes "Idempotent producers only: a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED."),
     api!(23 OffsetForLeaderEpoch, m::OffsetForLeaderEpochRequest, super::offset_for_leader_epoch::handle, 2..=4,
         flexible Some(4)),
+    api!(27 WriteTxnMarkers, m::WriteTxnMarkersRequest, super::write_txn_markers::handle, 1..=1, flexible Some(1)),
     api!(32 DescribeConfigs, m::DescribeConfigsRequest, super::describe_configs::handle, 1..=4, flexible Some(4),
         notes "Topics and brokers; groups and client metrics have no configurations yet, and there are no loggers."),
     api!(33 AlterConfigs, m::AlterConfigsRequest, super::alter_configs::handle, 0..=2, flexible Some(2)),

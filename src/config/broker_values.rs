@@ -96,6 +96,11 @@ macro_rules! broker_values {
 }
 
 broker_values! {
+    /// `add.partitions.to.txn.retry.backoff.max.ms`: milliseconds that the first write of a transaction waits for the end of the
+    /// producer's last one.
+    add_partitions_to_txn_retry_backoff_max_ms: i32 = "add.partitions.to.txn.retry.backoff.max.ms";
+    /// `add.partitions.to.txn.retry.backoff.ms`: milliseconds between its looks.
+    add_partitions_to_txn_retry_backoff_ms: i32 = "add.partitions.to.txn.retry.backoff.ms";
     /// `auto.create.topics.enable`: whether a client that asks for a topic which does not exist creates it.
     auto_create_topics_enable: bool = "auto.create.topics.enable";
     /// `broker.rack`: the rack that the broker reports of itself.
@@ -184,6 +189,8 @@ broker_values! {
     producer_id_expiration_ms: i32 = "producer.id.expiration.ms";
     /// `replica.high.watermark.checkpoint.interval.ms`: milliseconds between writings of the high watermarks.
     replica_high_watermark_checkpoint_interval_ms: i64 = "replica.high.watermark.checkpoint.interval.ms";
+    /// `request.timeout.ms`: milliseconds that transaction markers wait for their acknowledgement.
+    request_timeout_ms: i32 = "request.timeout.ms";
     /// `socket.listen.backlog.size`: connections that the system keeps waiting to be accepted.
     socket_listen_backlog_size: i32 = "socket.listen.backlog.size";
     /// `socket.receive.buffer.bytes`: the receive buffer of a socket in bytes; -1 leaves it to the system.

@@ -306,7 +306,7 @@ impl Partition {
         required_acks: i16,
         terms: AppendTerms,
     ) -> Result<AppendResult, ReplicaError> {
-        let bytes = batch.size_in_bytes() as u64;
+        let (bytes, is_control) = (batch.size_in_bytes() as u64, batch.header.is_control());
         let leadership = self.leadership.read();
         self.check_append(&leadership, required_acks)?;
         let LogAppendInfo {
@@ -319,7 +319,10 @@ impl Partition {
         let high_watermark = self.advance_high_watermark(&leadership);
         drop(leadership);
         self.after_high_watermark(high_watermark);
-        if !duplicate {
+        if is_control {
+            // Few bytes that may let readers of what is committed see many.
+            self.fetch_watchers.lock().on_change();
+        } else if !duplicate {
             self.fetch_watchers.lock().on_bytes(bytes);
         }
         Ok(AppendResult { base_offset: first_offset, last_offset, log_append_time, log_start_offset, duplicate, flush })

@@ -8,6 +8,22 @@ use super::{COMPRESSION_TYPES, INT_MAX, row};
 
 pub(super) const ROWS: &[ConfigDefinition] = &[
     row(
+        "add.partitions.to.txn.retry.backoff.max.ms",
+        Int,
+        Some("100"),
+        AtLeast(0),
+        ReadOnly,
+        "Milliseconds after which a write that begins a transaction is answered although the producer's last one is still being ended.",
+    ),
+    row(
+        "add.partitions.to.txn.retry.backoff.ms",
+        Int,
+        Some("20"),
+        AtLeast(1),
+        ReadOnly,
+        "Milliseconds between looks whether the producer's last transaction has ended, for a write that begins the next.",
+    ),
+    row(
         "advertised.listeners",
         List,
         None,
@@ -277,6 +293,14 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         Any,
         ReadOnly,
         "Bytes of requests that may be in memory at a time; -1 leaves it to `ottla.memory.bytes`.",
+    ),
+    row(
+        "request.timeout.ms",
+        Int,
+        Some("30000"),
+        Any,
+        ReadOnly,
+        "Milliseconds that transaction markers wait for their acknowledgement.",
     ),
     row(
         "security.inter.broker.protocol",

@@ -11,6 +11,7 @@ mod failing_calls;
 mod found_bugs;
 mod ledger;
 mod model;
+mod read_committed;
 mod recovery_crashes;
 mod story;
 
