@@ -80,12 +80,12 @@ fn markers_end_transactions_on_every_partition_that_is_here() {
     let answer = written(&broker, vec![marker(3, 5, false, &[("t", &[0, 1, 0, 9]), ("nowhere", &[0])])]);
     let unknown = ResponseError::UnknownTopicOrPartition.code();
     let name = |name: &str| name.to_owned();
-    assert_eq!(
-        answer,
-        [(name("t"), 0, 0), (name("t"), 1, 0), (name("t"), 9, unknown), (name("nowhere"), 0, unknown)]
-    );
+    assert_eq!(answer, [(name("t"), 0, 0), (name("t"), 1, 0), (name("t"), 9, unknown), (name("nowhere"), 0, unknown)]);
     for index in [0, 1] {
-        assert_eq!((partition(&broker, index).log_end_offset(), partition(&broker, index).log().last_stable_offset()), (2, 2));
+        assert_eq!(
+            (partition(&broker, index).log_end_offset(), partition(&broker, index).log().last_stable_offset()),
+            (2, 2)
+        );
     }
     assert!(now(ask(&broker, Vec::new())).markers.is_empty());
 }
@@ -135,8 +135,10 @@ fn markers_of_offsets_go_through_the_group_coordinator() {
     let before = offsets.log_end_offset();
     assert_eq!(code_of(&broker, marker(0, 1, true, &[(GROUP_METADATA_TOPIC_NAME, &[0])])), 0);
     assert_eq!(offsets.log_end_offset(), before + 1);
-    assert_eq!(code_of(&broker, marker(1, 0, true, &[(GROUP_METADATA_TOPIC_NAME, &[0])])),
-        ResponseError::TransactionCoordinatorFenced.code());
+    assert_eq!(
+        code_of(&broker, marker(1, 0, true, &[(GROUP_METADATA_TOPIC_NAME, &[0])])),
+        ResponseError::TransactionCoordinatorFenced.code()
+    );
     broker.services.groups.shutdown();
     assert_eq!(
         code_of(&broker, marker(1, 1, true, &[(GROUP_METADATA_TOPIC_NAME, &[0])])),

@@ -191,9 +191,8 @@ impl Pair {
             producer.is_none()
                 || transactions.iter().rfind(own).is_some_and(|one| one.end.is_some_and(|(_, commits)| commits))
         };
-        let records = self.records.iter().filter(|(producer, (offset, ..))| {
-            *offset < stable && is_committed(*producer, *offset)
-        });
+        let records =
+            self.records.iter().filter(|(producer, (offset, ..))| *offset < stable && is_committed(*producer, *offset));
         records.map(|(_, seen)| *seen).collect()
     }
 
@@ -240,12 +239,7 @@ impl Pair {
         };
         let info = self.log.append_as_leader(ValidatedBatch::from_trusted(batch).unwrap(), &terms).unwrap();
         assert_eq!(info.first_offset, self.end);
-        self.batches.push(Written {
-            base: self.end,
-            last: self.end,
-            producer: Some(producer),
-            commits: Some(commit),
-        });
+        self.batches.push(Written { base: self.end, last: self.end, producer: Some(producer), commits: Some(commit) });
         self.end += 1;
     }
 
@@ -258,7 +252,10 @@ impl Pair {
             Op::Plain { keys } => self.write(None, keys),
             Op::Write { producer, keys } => self.write(Some(*producer), keys),
             Op::End { producer, commit } => self.end(*producer, *commit),
-            Op::Watermark { behind } => self.commit(self.end - behind),
+            Op::Watermark { behind } => {
+                let whole = self.batches.iter().map(|batch| batch.last + 1).filter(|end| *end <= self.end - behind);
+                self.commit(whole.max().unwrap_or(0));
+            }
             Op::Truncate { batches } => self.truncate(*batches),
             Op::Roll => {
                 let mut state = self.log.lock();
@@ -326,8 +323,9 @@ impl Pair {
             return;
         }
         let World { clock, disk, config, .. } = &self.world;
-        let active = self.log.segments().unwrap().last().map_or(0, |active| active.base_offset);
-        let bound = active.min(self.stable());
+        // Whole segments, up to that which the first undecided offset is in.
+        let bases = self.log.segments().unwrap().into_iter().map(|segment| segment.base_offset);
+        let bound = bases.filter(|base| *base <= self.stable()).max().unwrap_or(0);
         let visible = self.visible();
         let room = Room::of(World::on(clock.clone(), disk.clone(), config.clone()), self.log.clone());
         if !room.clean() {
