@@ -7,6 +7,7 @@ import struct
 import uuid
 
 from controller_cases import controller
+from feature_cases import feature_cases
 from record_batch import batch, record
 
 NOWHERE = uuid.UUID("00000000-0000-4000-8000-00000000dead")
@@ -337,5 +338,5 @@ def groups():
 
 
 def all_cases():
-    for part in (versions_and_garbage, topics, configurations, producing, reading, groups, controller):
+    for part in (versions_and_garbage, topics, configurations, producing, reading, groups, controller, feature_cases):
         yield from part()

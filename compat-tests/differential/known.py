@@ -4,7 +4,6 @@ import re
 # (label regex, path regex, reason)
 KNOWN = [
     (r"^ApiVersions v\d: ", r"MaxVersion$", "the codec crate ends at Kafka 4.1; FindCoordinator 6 means share groups"),
-    (r"^ApiVersions v\d: ", r"^\.FinalizedFeatures", "features that Ottla does not have are not finalized"),
     (r"^IncrementalAlterConfigs v\d: an unknown operation$", r"^\.Responses\[0\]\.Error(Code|Message)$", "Kafka's controller fails with a null pointer; Ottla says what is wrong"),
     (r"^Produce v\d+: no records$", r"", "Kafka's handler fails with a null pointer and never answers"),
 ]

@@ -183,6 +183,10 @@ def comparable(api, ours, theirs):
     if api == "ApiVersions":
         for answer in (ours, theirs):
             answer["ApiKeys"] = [entry for entry in answer["ApiKeys"] if entry["ApiKey"] in {row["ApiKey"] for row in ours["ApiKeys"]} & {row["ApiKey"] for row in theirs["ApiKeys"]}]
+        for kind in ("SupportedFeatures", "FinalizedFeatures"):
+            if kind in ours and kind in theirs:
+                known = {feature["Name"] for feature in ours[kind]}
+                theirs[kind] = [feature for feature in theirs[kind] if feature["Name"] in known or feature["Name"] == "transaction.version"]
     for row in rows_of(api, ours) + rows_of(api, theirs):
         if row["Name"] == "min.insync.replicas":
             # Kafka stores it as a cluster default when it finalizes eligible leader replicas, which Ottla does not have.

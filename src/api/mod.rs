@@ -50,6 +50,7 @@ pub mod produce;
 pub mod registry;
 pub mod services;
 pub mod sync_group;
+pub mod update_features;
 pub mod write_txn_markers;
 
 pub use error_mapping::ToErrorCode;

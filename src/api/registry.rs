@@ -141,6 +141,7 @@ pub static APIS: &[ApiEntry] = &[
     api!(46 ListPartitionReassignments, m::ListPartitionReassignmentsRequest,
         super::list_partition_reassignments::handle, 0..=0, flexible Some(0)),
     api!(47 OffsetDelete, m::OffsetDeleteRequest, super::offset_delete::handle, 0..=0, flexible None),
+    api!(57 UpdateFeatures, m::UpdateFeaturesRequest, super::update_features::handle, 0..=2, flexible Some(0)),
     api!(60 DescribeCluster, m::DescribeClusterRequest, super::describe_cluster::handle, 0..=2, flexible Some(0)),
     api!(61 DescribeProducers, m::DescribeProducersRequest, super::describe_producers::handle, 0..=0, flexible Some(0)),
     api!(74 ListConfigResources, m::ListConfigResourcesRequest, super::list_config_resources::handle, 0..=1,

@@ -210,13 +210,14 @@ fn a_new_cluster_starts_with_kafka_s_records() {
     cluster.start();
     let records = cluster.records();
     let names: Vec<&str> = records.iter().map(MetadataRecord::name).collect();
-    assert_eq!(names, ["FeatureLevelRecord", "ConfigRecord", "RegisterBrokerRecord", "BrokerRegistrationChangeRecord"]);
+    let (feature, change) = ("FeatureLevelRecord", "BrokerRegistrationChangeRecord");
+    assert_eq!(names, [feature, feature, "ConfigRecord", "RegisterBrokerRecord", change]);
     let MetadataRecord::FeatureLevel(feature) = &records[0] else { panic!("a feature") };
     assert_eq!((feature.name.as_str(), feature.feature_level), (METADATA_VERSION, METADATA_VERSION_LEVEL));
-    let MetadataRecord::RegisterBroker(broker) = &records[2] else { panic!("a broker") };
+    let MetadataRecord::RegisterBroker(broker) = &records[3] else { panic!("a broker") };
     assert!(broker.fenced);
-    // The epoch is the record's offset: behind the control batch and the first two records.
-    assert_eq!(broker.broker_epoch, 3);
+    // The epoch is the record's offset: behind the control batch and the first three records.
+    assert_eq!(broker.broker_epoch, 4);
 }
 
 #[test]

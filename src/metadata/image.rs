@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::types::{NO_TIMESTAMP, Uuid};
+use crate::types::{NO_TIMESTAMP, TransactionVersion, Uuid};
 use crate::wire::records::metadata::{MetadataRecord, RegisterControllerRecord};
 
 /// The leader of a partition that has none (`LeaderConstants.NO_LEADER`).
@@ -68,6 +68,11 @@ impl FeaturesImage {
     /// The finalized level of a feature; 0 when it is not finalized.
     pub fn level(&self, name: &str) -> i16 {
         self.finalized.get(name).copied().unwrap_or(0)
+    }
+
+    /// The level of `transaction.version` in force; the first one where the cluster has not agreed on any.
+    pub fn transaction_version(&self) -> TransactionVersion {
+        TransactionVersion::from_level(self.level(super::TRANSACTION_VERSION)).unwrap_or_default()
     }
 
     pub(super) fn set(&mut self, name: String, level: i16) {

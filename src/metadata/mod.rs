@@ -29,8 +29,9 @@ mod verification;
 pub use api_error::ApiError;
 pub use controller::{
     BrokerRegistrationData, Controller, ControllerOptions, METADATA_VERSION, METADATA_VERSION_LEVEL,
-    METADATA_VERSION_MINIMUM, ProducerIdsBlock, SnapshotOptions, check_own_node_id, create_partitions_failure,
-    create_topics_failure, delete_topics_failure, elect_leaders_failure, supported_features,
+    METADATA_VERSION_MINIMUM, ProducerIdsBlock, SnapshotOptions, TRANSACTION_VERSION, check_own_node_id,
+    create_partitions_failure, create_topics_failure, delete_topics_failure, elect_leaders_failure, supported_features,
+    update_features_failure,
 };
 pub use delta::{LocalPartition, LocalReplicaChanges, MetadataDelta, TopicDelta};
 pub use error::MetadataError;
@@ -52,5 +53,7 @@ pub use verification::{VerifiedMetadata, verify_metadata};
 mod controller_tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod feature_tests;
 #[cfg(test)]
 mod replay_tests;

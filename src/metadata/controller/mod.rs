@@ -17,7 +17,8 @@ mod topic_creation;
 pub use cluster_control::BrokerRegistrationData;
 pub use configuration_control::check_own_node_id;
 pub use feature_control::{
-    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, refused_feature, supported_features,
+    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MINIMUM, TRANSACTION_VERSION, refused_feature,
+    supported_features, update_features_failure,
 };
 pub(super) use partition_change::PartitionChange;
 pub use producer_ids_control::ProducerIdsBlock;
@@ -34,7 +35,7 @@ use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
     CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersRequest, ElectLeadersResponse,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListPartitionReassignmentsRequest,
-    ListPartitionReassignmentsResponse,
+    ListPartitionReassignmentsResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
@@ -341,6 +342,21 @@ impl Controller {
     /// AlterConfigs.
     pub fn alter_configs(&self, request: &AlterConfigsRequest) -> Result<AlterConfigsResponse, MetadataError> {
         self.run(|context, _| configuration_control::alter_configs(context, request))
+    }
+
+    /// UpdateFeatures, in a version of it: the first ones tell of each feature.
+    pub fn update_features(
+        &self,
+        request: &UpdateFeaturesRequest,
+        api_version: i16,
+    ) -> Result<UpdateFeaturesResponse, MetadataError> {
+        let response = self.run(|context, _| feature_control::update_features(context, request, api_version))?;
+        if response.error_code == 0 && !request.validate_only {
+            for update in &request.feature_updates {
+                info!("The level of {} is {}", update.feature.as_str(), update.max_version_level);
+            }
+        }
+        Ok(response)
     }
 
     /// The next block of producer ids for a broker (AllocateProducerIds).
