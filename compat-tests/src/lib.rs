@@ -13,6 +13,7 @@
 mod broker;
 pub mod campaign;
 mod clients;
+pub mod eos;
 mod members;
 
 pub use broker::{Broker, unique};

@@ -1,0 +1,9 @@
+//! Exactly once, checked: a workload, faults, and a checker after Jepsen's Kafka workload.
+//!
+//! [`history`] is what happened, one line of JSON an event; [`checker`] says what of it must not happen.
+//! [`proxy`] stands between clients and broker, does harm, and can lie ([`lies`]), which proves the checker in a live run.
+
+pub mod checker;
+pub mod history;
+pub mod lies;
+pub mod proxy;
