@@ -96,6 +96,11 @@ impl Process {
         }
     }
 
+    /// The process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// SIGTERM, without waiting.
     pub fn terminate(&self) -> Result<()> {
         let id = self.child.as_ref().context("the broker does not run")?.id();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Found;
-use super::index::Index;
+use super::index::{Index, Operation};
 use crate::eos::history::{Function, Mop};
 
 /// A consumer's position in a key: dense index of the last record, -1 before the first, and the operation that read it.
@@ -13,7 +13,10 @@ pub(super) fn check(index: &Index, found: &mut Found) {
     let committed = dense(&index.committed);
     let all = dense(&index.uncommitted);
     let mut positions = Positions::new();
-    for operation in &index.operations {
+    // A consumer does one thing after the other: what it did inside an operation is told when that is over.
+    let mut operations: Vec<&Operation> = index.operations.iter().collect();
+    operations.sort_by_key(|operation| operation.completed);
+    for operation in operations {
         if operation.function == Function::FinalPoll {
             continue;
         }
