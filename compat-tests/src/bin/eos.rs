@@ -118,6 +118,11 @@ fn campaign() -> Result<()> {
         for lane in 0..options.parallel.min(wanted) {
             let (options, totals) = (&options, &totals);
             scope.spawn(move || {
+                // A lane keeps its ports: nobody else may take one while its broker is down.
+                let port = match options.port {
+                    Some(port) => Ok(port + 4 * lane as u16),
+                    None => Process::free_port(None),
+                };
                 while ends.is_none_or(|ends| Instant::now() < ends) {
                     let number = {
                         let mut totals = totals.lock().expect("not poisoned");
@@ -127,7 +132,7 @@ fn campaign() -> Result<()> {
                     if number >= wanted {
                         break;
                     }
-                    one(options, options.seed + number, lane, totals);
+                    one(options, options.seed + number, &port, totals);
                 }
             });
         }
@@ -138,14 +143,14 @@ fn campaign() -> Result<()> {
     Ok(())
 }
 
-fn one(options: &Options, seed: u64, lane: u64, totals: &Mutex<Totals>) {
-    let port = Process::free_port(options.port.map(|port| port + 4 * lane as u16));
+fn one(options: &Options, seed: u64, port: &Result<u16>, totals: &Mutex<Totals>) {
+    let port = port.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"));
     let result = port.and_then(|port| {
         run(&Plan {
             seed,
             time: Duration::from_secs(options.seconds),
             apache: options.apache,
-            port,
+            port: *port,
             lie: options.lie,
             kill_percent: options.kills,
             calm: options.calm,

@@ -136,7 +136,9 @@ impl Index {
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for operation in &self.operations {
+            let writes = operation.sends().next().is_some() || operation.commits().next().is_some();
             match (operation.function, operation.outcome) {
+                (Function::Txn, _) if !writes => {}
                 (Function::Txn, Outcome::Info) => counts.indeterminate += 1,
                 (Function::Txn, Outcome::Ok) => counts.committed += 1,
                 (Function::Txn, _) => counts.aborted += 1,
