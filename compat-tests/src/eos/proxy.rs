@@ -21,7 +21,7 @@ use super::lies::Lie;
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Requests without an answer on one connection; librdkafka keeps to 1,000,000, the workload to a handful.
 const IN_FLIGHT_MAX: usize = 10_000;
-/// A repeated request that is not answered so soon is forgotten.
+/// A repeated request that is not answered so soon ends the connection, as if it had been the only one.
 const REPEAT_WITHIN: Duration = Duration::from_secs(3);
 
 /// What happens to a request or its answer.
@@ -185,17 +185,16 @@ async fn requests(
             Some(Fault::DelayRequest(time)) => {
                 shared.tally.delayed.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(time).await;
-                // A client that has gone has tried again elsewhere by now. A request that overtakes its own retry and more
-                // is what Kafka before KIP-890 cannot tell from a new one.
-                let mut byte = [0];
-                if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::ZERO, client.peek(&mut byte)).await {
+                if has_gone(&mut client).await {
                     return Ok(());
                 }
             }
             Some(Fault::Repeat) => {
                 shared.tally.repeated.fetch_add(1, Ordering::Relaxed);
-                // Nobody waits for what comes of it.
-                let _ = tokio::time::timeout(REPEAT_WITHIN, repeat(shared.broker, &frame)).await;
+                let answered = tokio::time::timeout(REPEAT_WITHIN, repeat(shared.broker, &frame)).await;
+                if !matches!(answered, Ok(Ok(()))) || has_gone(&mut client).await {
+                    return Ok(());
+                }
             }
             Some(Fault::Lie(lie)) if lie.change(&mut frame) => {
                 shared.tally.lies.fetch_add(1, Ordering::Relaxed);
@@ -207,6 +206,13 @@ async fn requests(
         }
         broker.write_all(&frame).await?;
     }
+}
+
+/// A client that has gone has tried again elsewhere by now. A request that comes behind its own retry is what Kafka before
+/// KIP-890 cannot tell from a new one.
+async fn has_gone(client: &mut OwnedReadHalf) -> bool {
+    let mut byte = [0];
+    matches!(tokio::time::timeout(Duration::ZERO, client.peek(&mut byte)).await, Ok(Ok(0) | Err(_)))
 }
 
 /// Produce with acks=0, which the workload does not send: nothing may be expected for it.

@@ -149,9 +149,9 @@ impl Transactional {
     fn start(setting: &Setting, name: &str, process: &str) -> Option<Self> {
         let mut config = config(setting, process);
         config.set("transactional.id", name).set("transaction.timeout.ms", "6000").set("linger.ms", "1");
-        config.set("message.timeout.ms", "6000");
+        config.set("message.timeout.ms", "6000").set("socket.timeout.ms", "6000");
         let reports = Reports::default();
-        let producer: ThreadedProducer<Reports> = config.create_with_context(reports.clone()).ok()?;
+        let producer: ThreadedProducer<Reports> = config.create_with_context(reports.clone()).expect("a producer");
         let began = Instant::now();
         loop {
             match producer.init_transactions(CALL) {

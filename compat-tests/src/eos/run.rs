@@ -146,10 +146,13 @@ fn fail(setting: &Setting, text: String) {
     setting.recorder.note("run", Function::Settle, Outcome::Fail, Vec::new(), text);
 }
 
+/// What a client does until the end: with the setting, its name and its random numbers.
+type Work = Box<dyn FnOnce(&Arc<Setting>, &str, Random) + Send>;
+
 /// Starts the clients of this seed: always some of each sort, never all.
 fn clients(setting: &Arc<Setting>, random: &mut Random) -> Vec<std::thread::JoinHandle<()>> {
     let mut clients = Vec::new();
-    let mut start = |name: String, random: &mut Random, work: Box<dyn FnOnce(&Arc<Setting>, &str, Random) + Send>| {
+    let mut start = |name: String, random: &mut Random, work: Work| {
         let (setting, random) = (Arc::clone(setting), random.fork());
         clients.push(std::thread::spawn(move || work(&setting, &name, random)));
     };

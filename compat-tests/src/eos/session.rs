@@ -61,6 +61,8 @@ pub(super) struct Answered<R> {
     first: R,
     /// To the same request once more, when the manner was to send it twice.
     second: Option<R>,
+    /// Whether an earlier try had no answer.
+    uncertain: bool,
 }
 
 /// Asks until there is an answer that is not "try again".
@@ -94,14 +96,14 @@ pub(super) fn ask<T: Request>(
                         raw.disconnect();
                         continue;
                     }
-                    None => return Ok(Answered { first: response, second: None }),
-                    Some(first) => return Ok(Answered { first, second: Some(response) }),
+                    None => return Ok(Answered { first: response, second: None, uncertain }),
+                    Some(first) => return Ok(Answered { first, second: Some(response), uncertain }),
                 }
             }
         }
         std::thread::sleep(random.between(Duration::from_millis(10), Duration::from_millis(60)));
     }
-    first.map(|first| Answered { first, second: None }).ok_or(Ended::Lost)
+    first.map(|first| Answered { first, second: None, uncertain: true }).ok_or(Ended::Lost)
 }
 
 /// One life of a transactional producer.
@@ -116,6 +118,8 @@ pub struct Session {
     began: Instant,
     /// Somebody else has its transactional id: everything must be refused.
     pub fenced: bool,
+    /// An InitProducerId of its own had no answer: coming late, it fences this producer.
+    suspect: bool,
     setting: Arc<Setting>,
     raw: Raw,
     random: Random,
@@ -137,6 +141,7 @@ impl Session {
             timeout: random.between(Duration::from_secs(3), Duration::from_secs(6)),
             began: Instant::now(),
             fenced: false,
+            suspect: false,
             setting: Arc::clone(setting),
             raw: Raw::new(&setting.address, &process),
             process,
@@ -179,11 +184,14 @@ impl Session {
         self.setting.recorder.note(process, Function::Answer, Outcome::Fail, Vec::new(), text);
     }
 
+    fn may_be_fenced(&self) -> bool {
+        self.fenced || self.suspect || self.began.elapsed() > self.timeout.mul_f64(0.7)
+    }
+
     /// A refusal is right only for a producer that was fenced, by somebody or by its transaction's age.
     fn refused(&self, key: i16, version: i16, code: i16) {
-        let old = self.began.elapsed() > self.timeout.mul_f64(0.7);
         let fencing = [INVALID_PRODUCER_EPOCH, PRODUCER_FENCED, INVALID_TXN_STATE, TRANSACTION_ABORTABLE];
-        if !(self.fenced || old) || !fencing.contains(&code) {
+        if !self.may_be_fenced() || !fencing.contains(&code) {
             self.unexpected(format!("API {key} version {version}: error {code}"));
         }
     }
@@ -198,6 +206,7 @@ impl Session {
             .with_producer_id((-1).into())
             .with_producer_epoch(-1);
         let answered = self.ask(manner, version, &request, |response| response.error_code)?;
+        self.suspect = answered.uncertain;
         let mut identities = self.setting.identities.lock().expect("not poisoned");
         for response in [Some(answered.first), answered.second].into_iter().flatten() {
             if response.error_code != 0 {
@@ -304,7 +313,7 @@ impl Session {
             Err(Ended::Refused { code, .. }) => code,
             Err(Ended::Lost) => return Err(Ended::Lost),
         };
-        let aged = self.fenced || self.began.elapsed() > self.timeout.mul_f64(0.7);
+        let aged = self.may_be_fenced();
         let refusals = [INVALID_TXN_STATE, TRANSACTION_ABORTABLE];
         if !aged && (expected != (code == 0) || !(code == 0 || refusals.contains(&code))) {
             self.unexpected(format!("{place:?} (added: {expected}) is verified with {code}"));
@@ -452,7 +461,7 @@ impl Session {
             Err(Ended::Lost) => {}
             Err(Ended::Refused { code: INVALID_TXN_STATE, .. }) => {}
             Err(Ended::Refused { code, .. }) => {
-                if !self.fenced {
+                if !self.may_be_fenced() {
                     self.unexpected(format!("EndTxn {version}, the other result: {code}"));
                 }
             }
@@ -467,7 +476,10 @@ impl Session {
         match ask(&mut self.raw, &mut self.random, Manner::Once, (5, &request), code) {
             Err(Ended::Lost) => return Err(Ended::Lost),
             Err(Ended::Refused { code: INVALID_TXN_STATE, .. }) => {}
-            Err(Ended::Refused { code, .. }) => self.unexpected(format!("an empty commit: {code}")),
+            Err(Ended::Refused { code, .. }) if !self.may_be_fenced() => {
+                self.unexpected(format!("an empty commit: {code}"));
+            }
+            Err(Ended::Refused { .. }) => {}
             Ok(_) => self.unexpected("an empty commit: done"),
         }
         self.begin();
@@ -510,8 +522,7 @@ impl Session {
     }
 
     fn unexpected_repeat(&self, api: &str, code: i16) {
-        let aged = self.fenced || self.began.elapsed() > self.timeout.mul_f64(0.7);
-        if !aged || code == 0 {
+        if !self.may_be_fenced() || code == 0 {
             self.unexpected(format!("{api} again: {code}"));
         }
     }

@@ -1,5 +1,6 @@
 //! G1c: a cycle of transactions each of which read what the one before wrote.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use super::Found;
@@ -116,8 +117,8 @@ fn shortest_cycle(edges: &HashMap<usize, Vec<usize>>, component: &[usize]) -> Ve
                     }
                     break 'search;
                 }
-                if !from.contains_key(&target) {
-                    from.insert(target, node);
+                if let Entry::Vacant(entry) = from.entry(target) {
+                    entry.insert(node);
                     queue.push_back(target);
                 }
             }
