@@ -24,8 +24,11 @@ use tokio::sync::watch;
 use crate::api::Services;
 use crate::api::fetch::FetchSessionCache;
 use crate::config::{BrokerConfig, DeclaredTopic, StartOptions};
-use crate::coordinator::transaction::ControllerProducerIds;
-use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
+use crate::coordinator::transaction::{ControllerProducerIds, LocalMarkers};
+use crate::coordinator::{
+    GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionConfig, TransactionCoordinator,
+    TransactionMetadataPublisher,
+};
 use crate::env::{Env, open_files_limit};
 use crate::metadata::{
     BrokerRegistrationData, Controller, Endpoint, MetadataError, StorageMetadataLog, supported_features,
@@ -50,7 +53,7 @@ pub struct Broker {
     broker_epoch: i64,
     logs: Arc<LogManager>,
     controller: Arc<Controller>,
-    groups: Arc<GroupCoordinator>,
+    coordinators: Coordinators,
     server: Server,
     failure: watch::Receiver<Option<String>>,
 }
@@ -82,9 +85,9 @@ impl Broker {
                 // The first error is the one to tell.
                 let _ = controller.shutdown();
             }
-            started.map(|(broker_epoch, metrics, groups, server)| {
+            started.map(|(broker_epoch, metrics, coordinators, server)| {
                 let (config, logs) = (config.clone(), logs.clone());
-                Self { config, metrics, broker_epoch, logs, controller, groups, server, failure }
+                Self { config, metrics, broker_epoch, logs, controller, coordinators, server, failure }
             })
         });
         if started.is_err()
@@ -104,19 +107,16 @@ impl Broker {
         controller: &Arc<Controller>,
         listeners: Vec<BoundListener>,
         files: FileShares,
-    ) -> Result<(i64, Arc<Metrics>, Arc<GroupCoordinator>, Server), BrokerError> {
+    ) -> Result<(i64, Arc<Metrics>, Coordinators, Server), BrokerError> {
         let metrics = Arc::clone(logs.metrics());
         let broker_epoch = register(env, config, logs, controller, &listeners)?;
         controller.subscribe(DynamicConfiguration::new(Arc::clone(config)));
         let replicas = ReplicaManager::new(config.node_id(), Arc::clone(logs), Arc::clone(config));
-        let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(config));
-        controller.subscribe(Arc::new(GroupMetadataPublisher(Arc::clone(&groups))));
-        replicas.add_listener(groups.clone());
+        let coordinators = Coordinators::start(env, config, controller, &replicas);
         controller.subscribe(replicas.clone());
         create_topics(controller, topics)?;
         logs.start();
         controller.start_snapshots();
-        let producer_ids = Arc::new(ControllerProducerIds::new(Arc::clone(controller), config.node_id()));
         let services = Arc::new(Services {
             env: env.clone(),
             advertised: configuration::advertised_listeners(config),
@@ -125,13 +125,13 @@ impl Broker {
             controller: Arc::clone(controller),
             fetch_sessions: FetchSessionCache::new(configuration::fetch_session_slots(config)),
             replicas,
-            groups: Arc::clone(&groups),
-            transactions: TransactionCoordinator::new(env.clone(), producer_ids),
+            groups: Arc::clone(&coordinators.groups),
+            transactions: Arc::clone(&coordinators.transactions),
         });
         let dispatch = Arc::new(RegistryDispatch(services));
         let server_options = configuration::server_options(config, files);
         let server = Server::start(env, &server_options, listeners, dispatch, Arc::clone(&metrics));
-        Ok((broker_epoch, metrics, groups, server))
+        Ok((broker_epoch, metrics, coordinators, server))
     }
 
     /// Waits until the broker cannot go on: no log directory is left, or the metadata's has failed. Gives the reason; the process
@@ -174,11 +174,39 @@ impl Broker {
     /// Answers what has begun, then stops in order; the next start need not recover.
     pub async fn shutdown(self) -> Result<(), BrokerError> {
         // First, so that members who wait for a rebalance are told and nothing is drained for their sake.
-        self.groups.shutdown();
+        self.coordinators.groups.shutdown();
         self.server.shutdown(DRAIN_TIME).await;
+        self.coordinators.transactions.shutdown();
         let metadata = self.controller.shutdown();
         self.logs.shutdown(self.broker_epoch)?;
         Ok(metadata?)
+    }
+}
+
+/// Who keeps groups and transactions.
+struct Coordinators {
+    groups: Arc<GroupCoordinator>,
+    transactions: Arc<TransactionCoordinator>,
+}
+
+impl Coordinators {
+    /// They follow the metadata from here on, before the partitions do, which tell them what they lead.
+    fn start(
+        env: &Env,
+        config: &Arc<BrokerConfig>,
+        controller: &Arc<Controller>,
+        replicas: &Arc<ReplicaManager>,
+    ) -> Self {
+        let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(config));
+        controller.subscribe(Arc::new(GroupMetadataPublisher(Arc::clone(&groups))));
+        replicas.add_listener(groups.clone());
+        let producer_ids = Arc::new(ControllerProducerIds::new(Arc::clone(controller), config.node_id()));
+        let markers = LocalMarkers::new(env.clone(), replicas, Arc::clone(&groups));
+        let transactions =
+            TransactionCoordinator::new(env.clone(), TransactionConfig::from_broker(config), producer_ids, markers);
+        controller.subscribe(Arc::new(TransactionMetadataPublisher(Arc::clone(&transactions))));
+        replicas.add_listener(transactions.clone());
+        Self { groups, transactions }
     }
 }
 

@@ -21,6 +21,14 @@ pub trait ToErrorCode {
 /// No error.
 pub const NONE: i16 = 0;
 
+/// PRODUCER_FENCED is INVALID_PRODUCER_EPOCH for versions of an API whose clients do not know it.
+pub fn fenced_producer(error: ResponseError, is_known: bool) -> ResponseError {
+    match error {
+        ResponseError::ProducerFenced if !is_known => ResponseError::InvalidProducerEpoch,
+        error => error,
+    }
+}
+
 impl ToErrorCode for ValidationError {
     fn response_error(&self) -> ResponseError {
         match self {

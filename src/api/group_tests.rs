@@ -12,9 +12,8 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
-    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse,
-    ProducerId, SyncGroupRequest, TransactionalId,
+    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 
@@ -327,16 +326,4 @@ fn a_deleted_topic_takes_its_offsets_along() {
     broker.services.controller.delete_topics(&request, 5).expect("metadata");
     broker.create_topic("t", 2, &[]);
     assert_eq!(fetch(&broker, 9, &["g"]).groups[0].topics[0].partitions[0].committed_offset, -1);
-}
-
-#[test]
-fn transactional_producers_are_refused_in_every_version() {
-    let broker = broker();
-    let request = InitProducerIdRequest::default().with_transactional_id(None).with_producer_id(ProducerId(-1));
-    for version in 0..=5 {
-        let request = request.clone().with_transactional_id(Some(TransactionalId(text("x"))));
-        let response = call(&broker, version, init_producer_id::handle, request);
-        assert_eq!(response.error_code, E::TransactionalIdAuthorizationFailed.code());
-        assert_eq!(*response.producer_id, -1);
-    }
 }

@@ -1,5 +1,5 @@
-//! InitProducerId (key 22): a producer's identity (`KafkaApis.handleInitProducerIdRequest`). Transactional producers are
-//! refused, see room `coordinator/transaction`.
+//! InitProducerId (key 22): a producer's identity, which fences those that had its transactional id before
+//! (`KafkaApis.handleInitProducerIdRequest`, KIP-98, KIP-360).
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
 
-/// Gives the producer an id.
+/// Gives the producer an id and an epoch.
 pub fn handle(
     services: &Arc<Services>,
-    _: &RequestContext,
+    context: &RequestContext,
     request: InitProducerIdRequest,
 ) -> Answer<InitProducerIdResponse> {
-    Answer::Later(services.transactions.init_producer_id(&request))
+    Answer::Later(services.transactions.init_producer_id(&request, context.api_version))
 }

@@ -10,6 +10,8 @@
 //! - Every request body is decoded through `wire`'s two-pass guard, never directly.
 //! - The meta-tests in `registry_tests` walk the table; `PROTOCOL.md`'s table is generated from it.
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
 mod authorized_operations;
@@ -27,7 +29,9 @@ pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
+pub mod describe_transactions;
 pub mod elect_leaders;
+pub mod end_txn;
 pub mod error_mapping;
 pub mod fetch;
 pub mod find_coordinator;
@@ -41,6 +45,7 @@ pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -66,3 +71,5 @@ mod data_tests;
 mod group_tests;
 #[cfg(test)]
 pub(crate) mod test_services;
+#[cfg(test)]
+mod transaction_tests;

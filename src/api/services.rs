@@ -88,7 +88,7 @@ pub struct Services {
     pub fetch_sessions: FetchSessionCache,
     /// Consumer groups and their offsets.
     pub groups: Arc<GroupCoordinator>,
-    /// Producer ids.
+    /// Transactions and producer ids.
     pub transactions: Arc<TransactionCoordinator>,
 }
 

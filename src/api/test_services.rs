@@ -10,14 +10,18 @@ use futures_util::FutureExt;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::{Decodable, StrBytes};
+use parking_lot::Mutex;
 
 use super::fetch::FetchSessionCache;
 use super::handler::{Answer, Chunk, RequestContext, Response};
 use super::services::{AdvertisedListeners, Services};
 use crate::config::BrokerConfig;
-use crate::coordinator::transaction::ControllerProducerIds;
-use crate::coordinator::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionCoordinator};
-use crate::env::{BoxFuture, Env, ManualClock};
+use crate::coordinator::transaction::{ControllerProducerIds, LocalMarkers};
+use crate::coordinator::{
+    GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionConfig, TransactionCoordinator,
+    TransactionMetadataPublisher,
+};
+use crate::env::{BoxFuture, Env, InlineSpawn, ManualClock, NamedFuture};
 use crate::metadata::{
     BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, MetadataLog,
     MetadataLogReader, supported_features,
@@ -80,13 +84,17 @@ impl MetadataLog for MemoryMetadataLog {
 pub(crate) struct TestBroker {
     pub(crate) services: Arc<Services>,
     pub(crate) clock: ManualClock,
+    spawn: InlineSpawn,
+    /// Tasks that wait for something.
+    tasks: Mutex<Vec<NamedFuture>>,
 }
 
 impl TestBroker {
     /// A broker without topics.
     pub(crate) fn new() -> Self {
         let clock = ManualClock::new(1_700_000_000_000);
-        let env = Env::simulated(clock.clone(), 7);
+        let spawn = InlineSpawn::default();
+        let env = Env { spawn: Arc::new(spawn.clone()), ..Env::simulated(clock.clone(), 7) };
         env.disk.create_dir_all(DIRECTORY.as_ref()).expect("a directory");
         let config = Arc::new(BrokerConfig::new(BTreeMap::new()).expect("defaults"));
         let logs = LogManager::open(env.clone(), LogManagerOptions::new(vec![DIRECTORY.into()], NODE_ID))
@@ -114,9 +122,13 @@ impl TestBroker {
         let groups = GroupCoordinator::new(env.clone(), GroupCoordinatorConfig::from_broker(&config));
         replicas.add_listener(groups.clone());
         controller.subscribe(Arc::new(GroupMetadataPublisher(groups.clone())));
-        controller.subscribe(replicas.clone());
         let producer_ids = Arc::new(ControllerProducerIds::new(controller.clone(), NODE_ID));
-        let transactions = TransactionCoordinator::new(env.clone(), producer_ids);
+        let markers = LocalMarkers::new(env.clone(), &replicas, groups.clone());
+        let transactions =
+            TransactionCoordinator::new(env.clone(), TransactionConfig::from_broker(&config), producer_ids, markers);
+        controller.subscribe(Arc::new(TransactionMetadataPublisher(transactions.clone())));
+        replicas.add_listener(transactions.clone());
+        controller.subscribe(replicas.clone());
         let services = Arc::new(Services {
             env,
             config,
@@ -128,7 +140,21 @@ impl TestBroker {
             groups,
             transactions,
         });
-        Self { services, clock }
+        Self { services, clock, spawn, tasks: Mutex::default() }
+    }
+
+    /// Polls every task, until none is left that was spawned meanwhile.
+    pub(crate) fn run_tasks(&self) {
+        loop {
+            let spawned = self.spawn.take();
+            let is_last = spawned.is_empty();
+            let mut tasks = self.tasks.lock();
+            tasks.extend(spawned);
+            tasks.retain_mut(|(_, task)| task.now_or_never().is_none());
+            if is_last {
+                return;
+            }
+        }
     }
 
     /// What another broker of the cluster has, which leads nothing.

@@ -1,4 +1,4 @@
-//! Coordinators: who owns a consumer group, its offsets, and the identity of producers.
+//! Coordinators: who owns a consumer group and its offsets, a transaction, and the identity of producers.
 //!
 //! Contract:
 //! - A coordinator is sharded by the partitions of its internal topic. `runtime` owns a shard's life: load it from the
@@ -9,7 +9,7 @@
 //! - Lock order: shard, then whatever the log takes. Nothing is awaited under a shard's lock, and answers are handed
 //!   over after it is released.
 //! - `group` speaks Kafka's classic group protocol (`GroupMetadataManager`, `OffsetMetadataManager` of Kafka 4.3);
-//!   `transaction` hands out producer ids.
+//!   `transaction` decides transactions (`TransactionCoordinator`), writes their markers and hands out producer ids.
 
 mod error;
 pub mod group;
@@ -19,4 +19,4 @@ pub mod transaction;
 pub use error::CoordinatorError;
 pub use group::{GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, GroupRequestContext};
 pub use runtime::CoordinatorLog;
-pub use transaction::TransactionCoordinator;
+pub use transaction::{TransactionConfig, TransactionCoordinator, TransactionMetadataPublisher};

@@ -22,6 +22,11 @@ pub struct Answered<R> {
 }
 
 impl<R> Answered<R> {
+    /// The answer, for who decides nothing by it that must hold.
+    pub fn uncommitted(&self) -> &R {
+        &self.response
+    }
+
     /// Waits for the commit. `NotCoordinator` when leadership went first: then nobody knows what became of the write.
     pub async fn committed(self) -> Result<R, CoordinatorError> {
         let is_committed = match self.commit {

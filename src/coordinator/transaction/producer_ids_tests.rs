@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
 use kafka_protocol::ResponseError as E;
-use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId, TransactionalId};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
 use super::*;
-use crate::coordinator::transaction::TransactionCoordinator;
+use crate::coordinator::transaction::{MarkerOutcome, MarkerWriter, TransactionConfig, TransactionCoordinator};
 use crate::env::{InlineSpawn, ManualClock};
+use crate::types::{EndTransactionMarker, TopicPartition};
 
 #[derive(Default)]
 struct Source {
@@ -29,6 +29,14 @@ impl ProducerIdSource for Source {
     }
 }
 
+struct NoMarkers;
+
+impl MarkerWriter for NoMarkers {
+    fn write(&self, _: &TopicPartition, _: &EndTransactionMarker) -> BoxFuture<'static, MarkerOutcome> {
+        panic!("nobody has a transaction");
+    }
+}
+
 struct World {
     spawn: InlineSpawn,
     source: Arc<Source>,
@@ -39,7 +47,8 @@ fn world() -> World {
     let spawn = InlineSpawn::default();
     let env = Env { spawn: Arc::new(spawn.clone()), ..Env::simulated(ManualClock::new(0), 1) };
     let source = Arc::new(Source::default());
-    let coordinator = TransactionCoordinator::new(env, source.clone());
+    let coordinator =
+        TransactionCoordinator::new(env, TransactionConfig::default(), source.clone(), Arc::new(NoMarkers));
     World { spawn, source, coordinator }
 }
 
@@ -54,7 +63,7 @@ impl World {
     }
 
     fn init(&self) -> BoxFuture<'static, InitProducerIdResponse> {
-        self.coordinator.init_producer_id(&request())
+        self.coordinator.init_producer_id(&request(), 5)
     }
 }
 
@@ -110,23 +119,13 @@ fn without_the_controller_clients_are_told_to_retry() {
 #[test]
 fn a_producer_that_names_its_old_id_gets_a_new_one() {
     let world = world();
-    let answer = world.coordinator.init_producer_id(&request().with_producer_id(ProducerId(77)).with_producer_epoch(3));
+    let answer =
+        world.coordinator.init_producer_id(&request().with_producer_id(ProducerId(77)).with_producer_epoch(3), 5);
     world.run_tasks();
     let answer = now(answer);
     assert_eq!((answer.error_code, *answer.producer_id, answer.producer_epoch), (0, 0, 0));
-    let half = world.coordinator.init_producer_id(&request().with_producer_id(ProducerId(77)));
+    let half = world.coordinator.init_producer_id(&request().with_producer_id(ProducerId(77)), 5);
     assert_eq!(now(half).error_code, E::InvalidRequest.code());
-    let half = world.coordinator.init_producer_id(&request().with_producer_epoch(3));
+    let half = world.coordinator.init_producer_id(&request().with_producer_epoch(3), 5);
     assert_eq!(now(half).error_code, E::InvalidRequest.code());
-}
-
-#[test]
-fn transactions_are_refused_for_good() {
-    let world = world();
-    let id = |text: &'static str| Some(TransactionalId(StrBytes::from_static_str(text)));
-    let answer = now(world.coordinator.init_producer_id(&request().with_transactional_id(id("t"))));
-    assert_eq!(answer.error_code, E::TransactionalIdAuthorizationFailed.code());
-    assert_eq!((*answer.producer_id, answer.producer_epoch), (-1, -1));
-    let answer = now(world.coordinator.init_producer_id(&request().with_transactional_id(id(""))));
-    assert_eq!(answer.error_code, E::InvalidRequest.code());
 }
