@@ -28,6 +28,8 @@ pub(super) enum SegmentFileKind {
 }
 
 impl SegmentFileKind {
+    /// What belongs to a log file and can be built again from it.
+    const CACHES: [Self; 4] = [Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex, Self::TransactionSeal];
     pub(super) const ALL: [Self; 5] =
         [Self::Log, Self::OffsetIndex, Self::TimeIndex, Self::TransactionIndex, Self::TransactionSeal];
 
@@ -118,7 +120,7 @@ impl SegmentFiles {
     /// the log (KAFKA-6388).
     pub(super) fn create(&self, preallocated: u64) -> io::Result<()> {
         self.close();
-        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex, SegmentFileKind::TransactionIndex] {
+        for kind in SegmentFileKind::CACHES {
             match self.directory.env.disk.remove_file(&self.path_of(kind)) {
                 Err(error) if !is_not_found(&error) => return Err(error),
                 _ => {}

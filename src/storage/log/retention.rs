@@ -10,7 +10,8 @@ use crate::env::Env;
 use crate::mutant;
 use crate::storage::directory::LogDirectory;
 use crate::storage::file_names::{
-    DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file,
+    DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX,
+    TRANSACTION_SEAL_SUFFIX, offset_file,
 };
 use crate::storage::segment::{SealedSegment, TimestampOffset};
 use crate::storage::segment_files::{SegmentFileKind, add_suffix};
@@ -152,7 +153,7 @@ impl Log {
         Ok(())
     }
 
-    /// Gives the files of segments their `.deleted` names; handles in use stay valid.
+    /// Gives the files of segments their `.deleted` names, but for the seals of their transaction indexes; handles in use stay valid.
     pub(super) fn mark_deleted(&self, state: &mut LogState, segments: &[SealedSegment]) -> StorageResult<()> {
         state.flush.directory_unsynced |= !segments.is_empty();
         for segment in segments {
@@ -177,14 +178,41 @@ impl Log {
         let bases: Vec<i64> = segments.iter().map(SealedSegment::base_offset).collect();
         let log = self.clone();
         let work = move || {
-            for path in bases.iter().flat_map(|base_offset| log.paths_of(*base_offset)) {
-                let mut path = path.into_os_string();
-                path.push(DELETED_SUFFIX);
-                // The names may be gone: the whole log was deleted meanwhile, or never had this file.
-                let _ = log.directory.env.disk.remove_file(path.as_ref());
+            let disk = &log.directory.env.disk;
+            for base_offset in &bases {
+                let seal = offset_file(&log.path(), *base_offset, TRANSACTION_SEAL_SUFFIX);
+                for path in log.paths_of(*base_offset).into_iter().chain([seal]) {
+                    let mut path = path.into_os_string();
+                    path.push(DELETED_SUFFIX);
+                    // The names may be gone: the whole log was deleted meanwhile, or never had this file.
+                    let _ = disk.remove_file(path.as_ref());
+                }
             }
+            log.remove_seals(&bases);
         };
         run_later(&self.directory.env, "delete-segment", delay_ms, Box::new(work));
+    }
+
+    /// Removes the seals of segments that are gone, once their logs' new names are durable: a log that came back without its transaction
+    /// index would show what was aborted, and the seal says that there was one.
+    fn remove_seals(&self, bases: &[i64]) {
+        let (disk, at) = (&self.directory.env.disk, self.path());
+        let is_there = |base_offset: i64, suffix: &str| disk.metadata(&offset_file(&at, base_offset, suffix)).is_ok();
+        let seals = bases.iter().copied().filter(|base| is_there(*base, TRANSACTION_SEAL_SUFFIX));
+        let gone: Vec<i64> = seals.filter(|base| !is_there(*base, LOG_SUFFIX)).collect();
+        if gone.is_empty() || self.directory.is_offline() {
+            return;
+        }
+        if let Err(error) = disk.sync_dir(&at) {
+            // The directory of a deleted log has another name by now, and goes as a whole.
+            if error.kind() != std::io::ErrorKind::NotFound {
+                self.directory.fail_sync(&at, &error);
+            }
+            return;
+        }
+        for base_offset in gone {
+            let _ = disk.remove_file(&offset_file(&at, base_offset, TRANSACTION_SEAL_SUFFIX));
+        }
     }
 
     /// Gives the closed log's directory another name. A sync or a swap of segments under way ends first: it works by path, and would

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::log_tests::{World, append, batch, fill};
+use crate::env::Disk;
 use crate::record::{BatchProperties, end_transaction_marker};
 use crate::storage::transaction_index::{AbortedEntry, encode_entries};
 use crate::storage::*;
@@ -192,4 +193,61 @@ fn truncation_takes_entries_away() {
         }
     }
     assert!(world.files(".txnindex").is_empty());
+}
+
+/// Found by the crash points of a life in transactions: the segments of a deletion came back after a power cut, with their logs but
+/// without their transaction indexes, and showed what was aborted.
+#[test]
+fn a_segment_that_a_power_cut_brings_back_without_its_transaction_index_gets_it_again() {
+    let world = World::new();
+    let log = world.open();
+    let aborted = transactions(&log, 60);
+    log.flush().unwrap();
+    let whole = indexes(&world);
+    assert!(whole.len() > 5);
+    for clean in [false, true] {
+        if clean {
+            log.close().unwrap();
+        }
+        let after = world.killed();
+        for (path, _) in &whole {
+            let mut deleted = path.clone().into_os_string();
+            deleted.push(".deleted");
+            after.disk.rename(path, Path::new(&deleted)).unwrap();
+        }
+        let options = LogOptions { recovery_point: log.recovery_point(), clean_shutdown: clean, ..after.options() };
+        let reopened = Log::open(options).unwrap();
+        reopened.update_high_watermark(reopened.log_end_offset());
+        check(&reopened, &aborted);
+        assert_eq!(indexes(&after), whole);
+    }
+}
+
+/// The seals of deleted segments stayed for ever.
+#[test]
+fn nothing_of_deleted_segments_is_left() {
+    let world = World::new();
+    let log = world.open();
+    transactions(&log, 60);
+    assert!(world.files(".txnindex-ottla").len() > 5);
+    log.delete_records_before(log.log_end_offset()).unwrap();
+    log.delete_old_segments(0).unwrap();
+    let mut tasks = world.spawn.take();
+    world.clock.advance(std::time::Duration::from_secs(120));
+    for (_, task) in &mut tasks {
+        let waker = std::task::Waker::noop();
+        assert!(task.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready());
+    }
+    let active = log.segments().unwrap().last().unwrap().base_offset;
+    for suffix in [".txnindex-ottla", ".txnindex", ".deleted", ".log"] {
+        let mut left = world.files(suffix);
+        left.retain(|path| !path.to_string_lossy().contains(&format!("{active:020}")));
+        assert!(left.is_empty(), "{left:?}");
+    }
+    // What a crash leaves of them goes with the next start, and what belongs to a new segment of the name does not pass for the old one's.
+    world.overwrite(Path::new("/data/t-0/00000000000000000007.txnindex-ottla"), b"12345678");
+    assert_eq!(world.killed().open().log_end_offset(), log.log_end_offset());
+    let after = world.killed();
+    after.open();
+    assert!(after.files("07.txnindex-ottla").is_empty());
 }

@@ -1,11 +1,12 @@
 //! What `read_committed` readers must leave out: the aborted transactions of a range (`UnifiedLog.collectAbortedTransactions`).
 
+use std::io;
 use std::sync::Arc;
 
 use super::read::{AbortedTransaction, SearchPlan};
 use super::{Log, LogState};
 use crate::env::DiskFile;
-use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
+use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
 use crate::storage::sparse_index::{IndexEntry, OffsetEntry, partition_on_disk, read_entry};
 use crate::storage::transaction_index::{AbortedEntry, collect, read_entries, seal_fits};
 use crate::storage::{StorageResult, recovery};
@@ -86,10 +87,14 @@ impl Log {
         let Some(segment) = state.sealed.get(index).filter(|segment| !segment.transactions_checked()) else {
             return open(&files).map(Some);
         };
-        let file = open(&files)?;
-        let entries = read_entries(&file, segment.base_offset(), state.next_base_offset(index));
-        let is_sane = entries.map_err(|error| files.read_error(kind, &error))?.is_some();
-        if !is_sane || !seal_fits(&files).map_err(|error| files.read_error(kind, &error))? {
+        let is_sane = || match files.existing(kind) {
+            Err(error) if is_not_found(&error) => Ok(false),
+            file => {
+                let entries = read_entries(&file?, segment.base_offset(), state.next_base_offset(index))?;
+                Ok(entries.is_some() && seal_fits(&files)?)
+            }
+        };
+        if !is_sane().map_err(|error: io::Error| files.read_error(kind, &error))? {
             tracing::warn!("{}: building this index again", files.path_of(kind).display());
             recovery::rebuild_transaction_index(self, state, index)?;
         }

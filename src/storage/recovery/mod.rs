@@ -18,7 +18,7 @@ use super::checkpoint::EpochEntry;
 use super::directory::LogDirectory;
 use super::file_names::{
     CLEANED_SUFFIX, DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, PARTITION_METADATA, SNAPSHOT_SUFFIX, SWAP_SUFFIX,
-    TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
+    TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, TRANSACTION_SEAL_SUFFIX, offset_file, parse_offset_file,
 };
 use super::leader_epoch_cache::LeaderEpochCache;
 use super::log::{Log, LogOptions, LogState, OffsetPosition};
@@ -59,8 +59,19 @@ struct Listing {
     time_indexes: Vec<i64>,
     snapshots: Vec<i64>,
     transaction_indexes: Vec<i64>,
+    transaction_seals: Vec<i64>,
     /// What an interrupted deletion, cleaning or replacement left; indexes without a segment.
     leftovers: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// Whether a segment has a transaction index, or had one: its seal stays when a power cut brings back a segment that was being
+    /// deleted, without the index.
+    fn has_aborted(&self, base_offset: i64) -> bool {
+        [&self.transaction_indexes, &self.transaction_seals]
+            .into_iter()
+            .any(|list| list.binary_search(&base_offset).is_ok())
+    }
 }
 
 /// Opens a log (see [`Log::open`]).
@@ -226,6 +237,7 @@ impl Loader<'_> {
             &mut listing.offset_indexes,
             &mut listing.time_indexes,
             &mut listing.transaction_indexes,
+            &mut listing.transaction_seals,
             &mut listing.snapshots,
         ] {
             list.sort_unstable();
@@ -234,6 +246,7 @@ impl Loader<'_> {
             (&listing.offset_indexes, INDEX_SUFFIX),
             (&listing.time_indexes, TIME_INDEX_SUFFIX),
             (&listing.transaction_indexes, TRANSACTION_INDEX_SUFFIX),
+            (&listing.transaction_seals, TRANSACTION_SEAL_SUFFIX),
         ] {
             let orphans = offsets.iter().filter(|offset| listing.segments.binary_search(offset).is_err());
             listing.leftovers.extend(orphans.map(|offset| offset_file(&self.at, *offset, suffix)));
@@ -255,6 +268,7 @@ impl Loader<'_> {
                 (INDEX_SUFFIX, &mut listing.offset_indexes),
                 (TIME_INDEX_SUFFIX, &mut listing.time_indexes),
                 (TRANSACTION_INDEX_SUFFIX, &mut listing.transaction_indexes),
+                (TRANSACTION_SEAL_SUFFIX, &mut listing.transaction_seals),
                 (SNAPSHOT_SUFFIX, &mut listing.snapshots),
             ];
             for (suffix, offsets) in kinds {
@@ -276,7 +290,7 @@ impl Loader<'_> {
     fn remove_segment(&mut self, base_offset: i64) -> StorageResult<()> {
         self.changed = true;
         self.files(base_offset).close();
-        for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX] {
+        for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, TRANSACTION_SEAL_SUFFIX] {
             self.remove(&offset_file(&self.at, base_offset, suffix))?;
         }
         Ok(())
@@ -293,7 +307,7 @@ impl Loader<'_> {
         let log = files.handle(SegmentFileKind::Log).and_then(|log| log.set_len(0));
         log.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
         files.close();
-        for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX] {
+        for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, TRANSACTION_SEAL_SUFFIX] {
             self.remove(&offset_file(&self.at, files.base_offset(), suffix))?;
         }
         Ok(())

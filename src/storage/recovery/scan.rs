@@ -1,11 +1,14 @@
 //! Reading a segment with checksums: what of it is whole, what may be cut off, and what is damage.
 
+use std::path::PathBuf;
+
 use super::segments::{RecoveryStart, largest_timestamp};
 use super::{Listing, Loader};
 use crate::mutant;
 use crate::record::BatchHeader;
 use crate::storage::batch_scan::WholeBatchScanner;
 use crate::storage::checkpoint::EpochEntry;
+use crate::storage::file_names::TRANSACTION_SEAL_SUFFIX;
 use crate::storage::log::index_interval_bytes;
 use crate::storage::segment::ActiveSegment;
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
@@ -206,6 +209,12 @@ impl Loader<'_> {
 
     /// Removes what an interrupted deletion, cleaning or replacement left.
     pub(super) fn remove_leftovers(&self, listing: &mut Listing) -> StorageResult<()> {
+        let is_seal =
+            |path: &PathBuf| path.as_os_str().as_encoded_bytes().ends_with(TRANSACTION_SEAL_SUFFIX.as_bytes());
+        if listing.leftovers.iter().any(is_seal) {
+            // What a killed process renamed may still be undone: a segment that comes back needs its seal.
+            self.sync_names()?;
+        }
         listing.leftovers.drain(..).try_for_each(|path| self.remove(&path))
     }
 

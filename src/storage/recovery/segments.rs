@@ -41,7 +41,7 @@ impl Loader<'_> {
             false => segments.partition_point(|base| *base <= self.options.recovery_point).saturating_sub(1),
         };
         // Trusted; their sizes and their indexes are looked at when they are first used.
-        let listed = |base: &i64| SealedSegment::listed(*base, listing.transaction_indexes.binary_search(base).is_ok());
+        let listed = |base: &i64| SealedSegment::listed(*base, listing.has_aborted(*base));
         let mut sealed: Vec<SealedSegment> = segments[..first].iter().map(listed).collect();
         if self.options.clean_shutdown
             && let Some((active, end_offset)) = self.open_active(&self.files(segments[last]), listing)?
@@ -77,7 +77,7 @@ impl Loader<'_> {
                 self.check_scan(&scan, index < last)?;
                 self.remove_leftovers(listing)?;
             }
-            if listing.transaction_indexes.binary_search(&base_offset).is_ok() {
+            if listing.has_aborted(base_offset) {
                 self.transactions_from.get_or_insert(base_offset);
             }
             if let Some((mut active, _)) = newest.take() {
@@ -206,6 +206,8 @@ impl Loader<'_> {
                 Some(entries) => active.aborted_entries = entries,
                 None => self.transactions_from = Some(base_offset),
             }
+        } else if listing.has_aborted(base_offset) {
+            self.transactions_from = Some(base_offset);
         }
         active.inherited = size;
         files.close();

@@ -170,10 +170,57 @@ pub(super) fn whole_life() -> Vec<Step> {
     ]
 }
 
+/// Transactions of both generations: open over rolls, restarts and truncations, ended in the segment they began in and in others.
+pub(super) fn life_in_transactions() -> Vec<Step> {
+    use Step::*;
+    let write = |producer, records| AppendTransactional { log: 0, producer, records };
+    let end = |producer, commit| EndTransaction { log: 0, producer, commit };
+    vec![
+        Create(0),
+        write(5, 2),
+        write(6, 1),
+        Flush(0),
+        end(5, false),
+        write(5, 1),
+        Append { log: 0, records: 3 },
+        write(6, 2),
+        KillAndRestart,
+        end(6, false),
+        write(6, 2),
+        Append { log: 0, records: 3 },
+        end(5, true),
+        CleanRestart,
+        write(5, 1),
+        end(5, false),
+        Truncate { log: 0, batches: 1 },
+        Append { log: 0, records: 2 },
+        end(5, false),
+        Flush(0),
+        write(5, 1),
+        end(6, false),
+        DeleteRecords { log: 0, records: 9 },
+        Wait { ms: 5000 },
+        KillAndRestart,
+        write(6, 1),
+        Wait { ms: 70_000 },
+        end(6, true),
+        end(5, false),
+    ]
+}
+
 #[test]
 fn a_crash_after_any_call_of_a_whole_life_loses_nothing_that_was_promised() {
     let mut tally = Tally::default();
     crash_everywhere(1, &whole_life(), setting("OTTLA_DISKS", 24) as usize, &mut tally);
+    println!("{tally:?}");
+    assert!(tally.disks > 500, "{tally:?}");
+}
+
+/// Producer state, transaction indexes and the last stable offset after a crash are what the batches that are left say.
+#[test]
+fn a_crash_after_any_call_of_a_life_in_transactions_leaves_them_as_the_batches_say() {
+    let mut tally = Tally::default();
+    crash_everywhere(1, &life_in_transactions(), setting("OTTLA_DISKS", 24) as usize, &mut tally);
     println!("{tally:?}");
     assert!(tally.disks > 500, "{tally:?}");
 }

@@ -19,7 +19,8 @@ fn tell_with(steps: &[Step], fault: PlannedFault) -> bool {
     for step in steps {
         (before, last) = (world.ledgers.clone(), *step);
         error = world.step(*step).err();
-        let is_append = matches!(step, Append { .. } | AppendSequenced { .. });
+        let is_append =
+            matches!(step, Append { .. } | AppendSequenced { .. } | AppendTransactional { .. } | EndTransaction { .. });
         if error.is_some() && (world.is_offline() || matches!(step, CleanRestart | KillAndRestart)) {
             world.attempt(*step);
             break;

@@ -1,10 +1,12 @@
 //! What the clients of a log know: what they wrote, what was acknowledged, what was flushed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::record::{BatchHeader, BatchIterator, check_crc};
+use crate::storage::log::parse_marker;
 use crate::storage::{FetchIsolation, FileSlice, Log, StorageError, StorageResult};
 
 /// A batch as it was written, or as it was found.
@@ -13,6 +15,8 @@ pub(super) struct Written {
     pub(super) header: BatchHeader,
     /// What the checksum covers, and it.
     pub(super) body: Arc<[u8]>,
+    /// Of a marker: whether it commits.
+    pub(super) commits: Option<bool>,
 }
 
 impl std::fmt::Debug for Written {
@@ -26,7 +30,9 @@ impl std::fmt::Debug for Written {
 
 impl Written {
     pub(super) fn parse(batch: &[u8]) -> Self {
-        Self { header: BatchHeader::parse(batch).unwrap(), body: batch[16..].into() }
+        let header = BatchHeader::parse(batch).unwrap();
+        let marker = if header.is_control() { parse_marker(batch).unwrap() } else { None };
+        Self { header, body: batch[16..].into(), commits: marker.map(|marker| marker.committed) }
     }
 }
 
@@ -86,10 +92,21 @@ impl Ledger {
         self.durable = true;
     }
 
-    pub(super) fn next_sequence(&self, producer_id: i64) -> i32 {
-        let last = self.chain.iter().rev().find(|written| written.header.producer_id == producer_id);
-        last.map_or(0, |written| written.header.last_sequence() + 1)
+    /// A producer's epoch and next sequence.
+    pub(super) fn producer(&self, producer_id: i64) -> (i16, i32) {
+        let own = self.chain.iter().filter(|written| written.header.producer_id == producer_id);
+        let (epoch, last_sequence) = last_of(own);
+        (epoch.max(0), last_sequence + 1)
     }
+}
+
+/// Epoch and last sequence of a producer after its batches; markers have none and may raise the epoch, which begins anew.
+fn last_of<'a>(own: impl Iterator<Item = &'a Written>) -> (i16, i32) {
+    own.fold((-1, -1), |(epoch, sequence), written| {
+        let header = &written.header;
+        let sequence = if header.producer_epoch == epoch { sequence } else { -1 };
+        (header.producer_epoch, if header.is_control() { sequence } else { header.last_sequence() })
+    })
 }
 
 fn bytes_of(slice: &FileSlice) -> StorageResult<Vec<u8>> {
@@ -105,6 +122,10 @@ pub(super) struct Found {
     /// Producer, epoch, last sequence.
     pub(super) producers: Vec<(i64, i32, i32)>,
     pub(super) epochs: Vec<(i32, i64)>,
+    /// Producer and first offset of open transactions.
+    pub(super) open: Vec<(i64, i64)>,
+    /// Producer, first offset and marker of aborted transactions whose marker is there.
+    pub(super) aborted: Vec<(i64, i64, i64)>,
 }
 
 impl Found {
@@ -129,10 +150,16 @@ impl Found {
             let bytes = bytes_of(&info.records.expect("a batch at its own offset"))?;
             assert_eq!(Written::parse(&bytes), *written, "found by offset {last_offset}");
         }
-        let producers = log.active_producers().into_iter();
-        let producers = producers.map(|known| (known.producer_id, known.producer_epoch, known.last_sequence)).collect();
+        let known = log.active_producers();
+        let producers = known.iter().map(|known| (known.producer_id, known.producer_epoch, known.last_sequence));
+        let open = known.iter().map(|known| (known.producer_id, known.current_transaction_start_offset));
+        let open: Vec<_> = open.filter(|(_, first)| *first >= 0).collect();
+        let bound = open.iter().map(|(_, first)| (*first).max(start)).min().unwrap_or(end);
+        assert!(log.last_stable_offset() <= bound.min(log.high_watermark()), "{open:?}");
+        let aborted = log.all_aborted_transactions()?.into_iter().filter(|entry| entry.last_offset >= start);
+        let aborted = aborted.map(|entry| (entry.producer_id, entry.first_offset, entry.last_offset)).collect();
         let epochs = log.epoch_entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect();
-        Ok(Self { start, end, chain, producers, epochs })
+        Ok(Self { start, end, chain, producers: producers.collect(), epochs, open, aborted })
     }
 
     /// Compares a log after a crash with what was promised before and after the step that the crash fell into.
@@ -165,6 +192,7 @@ impl Found {
             assert!(header.last_offset() < start || self.chain.contains(written), "{written:?} is lost");
         }
         self.check_producers(after, start);
+        self.check_transactions();
         self.check_epochs(before.largest_start.max(after.largest_start));
     }
 
@@ -188,10 +216,54 @@ impl Found {
         let mut with_producer = self.chain.iter().filter(|written| written.header.has_producer_id());
         while let Some(written) = with_producer.next_back().filter(|written| written.header.last_offset() >= start) {
             let header = &written.header;
-            let last = self.chain.iter().rev().find(|other| other.header.producer_id == header.producer_id);
-            let sequence = last.map(|last| last.header.last_sequence());
+            let own = || self.chain.iter().filter(|other| other.header.producer_id == header.producer_id);
+            let (epoch, sequence) = last_of(own());
             let known = self.producers.iter().find(|(id, ..)| *id == header.producer_id);
-            assert_eq!(known.map(|(.., sequence)| *sequence), sequence, "producer of {written:?}");
+            assert_eq!(known.map(|(_, epoch, _)| *epoch), Some(i32::from(epoch)), "producer of {written:?}");
+            // What is below the start may have given the sequence before a marker of the same epoch.
+            let only_markers = own().filter(|own| own.header.producer_epoch == epoch).all(|own| own.commits.is_some());
+            if !only_markers {
+                assert_eq!(known.map(|(.., sequence)| *sequence), Some(sequence), "producer of {written:?}");
+            }
+        }
+    }
+
+    /// Open and aborted transactions are what the batches say. Of one that may have begun below the start that is less certain.
+    fn check_transactions(&self) {
+        let mut began: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
+        let mut ended: BTreeSet<i64> = BTreeSet::new();
+        let (mut certain, mut possible) = (BTreeSet::new(), BTreeSet::new());
+        for written in self.chain.iter().filter(|written| written.header.is_transactional()) {
+            let header = &written.header;
+            let (id, offset) = (header.producer_id, header.last_offset());
+            let Some(commits) = written.commits else {
+                began.entry(id).or_insert((header.base_offset, self.start == 0 || ended.contains(&id)));
+                continue;
+            };
+            let first = began.remove(&id);
+            let is_first_end = ended.insert(id);
+            match first {
+                Some((first, true)) if !commits => drop(certain.insert((id, first, offset))),
+                // It touches what is below the start, if it is not empty.
+                Some((_, false)) if !commits => drop(possible.insert((id, offset))),
+                None if !commits && is_first_end && self.start > 0 => drop(possible.insert((id, offset))),
+                _ => {}
+            }
+        }
+        let aborted: BTreeSet<_> = self.aborted.iter().copied().collect();
+        let uncertain: BTreeSet<_> = aborted.difference(&certain).map(|(id, _, marker)| (*id, *marker)).collect();
+        assert!(certain.is_subset(&aborted), "aborted {certain:?}, found {aborted:?}");
+        assert!(uncertain.is_subset(&possible), "aborted {certain:?} and perhaps {possible:?}, found {aborted:?}");
+        let open: BTreeMap<_, _> = self.open.iter().copied().collect();
+        for (id, (first, is_certain)) in &began {
+            let found = open.get(id);
+            assert!(
+                found.is_some_and(|found| found == first || !is_certain && found < first),
+                "{id}: {first} {found:?}"
+            );
+        }
+        for id in open.keys().filter(|id| !began.contains_key(id)) {
+            assert!(self.start > 0 && !ended.contains(id), "producer {id} has no open transaction");
         }
     }
 

@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::ledger::{Found, Ledger};
 use crate::config::LogConfig;
 use crate::env::{Env, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, Random, SeededRandom};
-use crate::record::{BatchBuilder, BatchProperties};
-use crate::storage::{AppendOrigin, Log, LogManager, LogManagerOptions, StorageError, StorageResult};
-use crate::types::TopicPartition;
+use crate::record::{BatchBuilder, BatchProperties, TimestampType, ValidatedBatch, marker_batch};
+use crate::storage::{AppendOrigin, AppendTerms, Log, LogManager, LogManagerOptions, StorageError, StorageResult};
+use crate::types::{EndTransactionMarker, TopicPartition, TransactionResult, TransactionVersion};
 
 /// Logs of a story.
 pub(super) const LOGS: usize = 2;
@@ -31,6 +31,17 @@ pub(super) enum Step {
         log: usize,
         producer: i64,
         records: i32,
+    },
+    /// Producer 5 speaks the first generation of the protocol, 6 the second.
+    AppendTransactional {
+        log: usize,
+        producer: i64,
+        records: i32,
+    },
+    EndTransaction {
+        log: usize,
+        producer: i64,
+        commit: bool,
     },
     NewEpoch(usize),
     Flush(usize),
@@ -60,7 +71,7 @@ impl Step {
         let mut steps = vec![Self::Create(0)];
         while steps.len() < length {
             let log = usize::from(below(4) == 0);
-            steps.push(match below(32) {
+            steps.push(match below(44) {
                 0..8 => Self::Append { log, records: 1 + below(3) as i32 },
                 8..15 => Self::AppendSequenced { log, producer: below(2) as i64, records: 1 + below(3) as i32 },
                 15..19 => Self::Flush(log),
@@ -71,6 +82,10 @@ impl Step {
                 27 => Self::CleanRestart,
                 28 => Self::KillAndRestart,
                 29 => Self::Delete(log),
+                30..36 => {
+                    Self::AppendTransactional { log, producer: 5 + below(2) as i64, records: 1 + below(2) as i32 }
+                }
+                36..42 => Self::EndTransaction { log, producer: 5 + below(2) as i64, commit: below(2) == 0 },
                 _ => Self::Create(log),
             });
         }
@@ -185,7 +200,9 @@ impl World {
                 None => Ok(()),
             },
             Step::Append { log, records } => self.append(log, None, records),
-            Step::AppendSequenced { log, producer, records } => self.append(log, Some(producer), records),
+            Step::AppendSequenced { log, producer, records } => self.append(log, Some((producer, false)), records),
+            Step::AppendTransactional { log, producer, records } => self.append(log, Some((producer, true)), records),
+            Step::EndTransaction { log, producer, commit } => self.end_transaction(log, producer, commit),
             Step::Wait { ms } => {
                 self.wait(ms);
                 Ok(())
@@ -219,17 +236,18 @@ impl World {
         tried.unwrap_or(Uuid::from_u128(u128::from(self.batches) << 8 | 7))
     }
 
-    fn append(&mut self, number: usize, producer: Option<i64>, records: i32) -> StorageResult<()> {
+    /// `producer`: its id, and whether the batch is of a transaction.
+    fn append(&mut self, number: usize, producer: Option<(i64, bool)>, records: i32) -> StorageResult<()> {
         let Some((log, ledger)) = self.log(number) else { return Ok(()) };
         let mut properties = BatchProperties::default();
-        if let Some(producer_id) = producer {
-            let base_sequence = ledger.next_sequence(producer_id);
-            properties = BatchProperties { producer_id, producer_epoch: 0, base_sequence, ..properties };
+        if let Some((producer_id, is_transactional)) = producer {
+            let (producer_epoch, base_sequence) = ledger.producer(producer_id);
+            properties = BatchProperties { producer_id, producer_epoch, base_sequence, is_transactional, ..properties };
         }
         let epoch = ledger.epoch;
         let (batch, end) = (self.batch(properties, records), self.ledgers[number].as_ref().map(|ledger| ledger.end));
         self.attempted = batch.clone();
-        let info = log.append_records(batch.clone(), epoch, AppendOrigin::Client, 0)?;
+        let info = log.append_verified(batch.clone(), epoch, 0)?;
         assert_eq!((Some(info.first_offset), info.duplicate), (end, false));
         log.update_high_watermark(info.log_end_offset);
         self.change(number, |ledger| ledger.append(&batch, info.first_offset));
@@ -237,6 +255,30 @@ impl World {
             let again = log.append_records(batch, epoch, AppendOrigin::Client, 0)?;
             assert!(again.duplicate && again.first_offset == info.first_offset);
         }
+        Ok(())
+    }
+
+    fn end_transaction(&mut self, number: usize, producer_id: i64, commit: bool) -> StorageResult<()> {
+        use crate::env::Clock;
+        let Some((log, ledger)) = self.log(number) else { return Ok(()) };
+        let is_second_generation = producer_id > 5;
+        let marker = EndTransactionMarker {
+            producer_id,
+            producer_epoch: ledger.producer(producer_id).0 + i16::from(is_second_generation),
+            coordinator_epoch: 1,
+            result: TransactionResult::from_committed(commit),
+            transaction_version: if is_second_generation { TransactionVersion::Tv2 } else { TransactionVersion::Tv1 },
+        };
+        let batch = marker_batch(&marker, self.clock.wall_millis(), TimestampType::CreateTime);
+        let terms = AppendTerms {
+            transaction_version: marker.transaction_version,
+            ..AppendTerms::new(ledger.epoch, AppendOrigin::Coordinator, 0)
+        };
+        self.attempted = batch.clone();
+        let trusted = ValidatedBatch::from_trusted(batch.clone()).expect("a batch");
+        let info = log.append_as_leader(trusted, &terms)?;
+        log.update_high_watermark(info.log_end_offset);
+        self.change(number, |ledger| ledger.append(&batch, info.first_offset));
         Ok(())
     }
 
@@ -292,7 +334,10 @@ impl World {
                 self.ledgers[log] = Some(Ledger { topic_id, deleted: true, maybe: true, ..Ledger::default() });
             }
             Step::Delete(log) => self.change(log, |ledger| ledger.deleted = true),
-            Step::Append { log, .. } | Step::AppendSequenced { log, .. } => {
+            Step::Append { log, .. }
+            | Step::AppendSequenced { log, .. }
+            | Step::AppendTransactional { log, .. }
+            | Step::EndTransaction { log, .. } => {
                 self.change(log, |ledger| ledger.append(&attempted, ledger.end));
             }
             Step::Truncate { log, batches } => {
