@@ -229,7 +229,10 @@ impl ProducerState {
             // A stale epoch is told as such: its producer may recover from it.
             check_epoch(topic_partition, entry, header)?;
             let expected = verification.map_or(VerificationGuard::NONE, Verification::guard);
-            if !terms.guard.verifies(expected) && config().transaction_verification {
+            let is_verified = terms.guard.verifies(expected)
+                || mutant::is_active("no-verification-of-the-first-write")
+                || (mutant::is_active("guard-of-an-earlier-transaction") && !terms.guard.is_none());
+            if !is_verified && config().transaction_verification {
                 return Err(StorageError::InvalidTransactionState(
                     "Record was not part of an ongoing transaction".to_owned(),
                 ));
@@ -397,7 +400,7 @@ fn check_marker(
     let is_repetition = header.producer_epoch == entry.epoch
         && (entry.transaction_first_offset.is_none() || header.producer_epoch == i16::MAX);
     let is_stale = header.producer_epoch <= entry.epoch && !is_repetition;
-    if version.supports_epoch_bump() && is_stale {
+    if version.supports_epoch_bump() && is_stale && !mutant::is_active("marker-with-the-epoch-of-its-records") {
         return Err(StorageError::InvalidProducerEpoch(format!(
             "Epoch of producer {} in {topic_partition} is {}, which is <= the last seen epoch {} (TV{})",
             header.producer_id,
@@ -406,8 +409,10 @@ fn check_marker(
             version.level()
         )));
     }
-    check_epoch(topic_partition, entry, header)?;
-    if entry.coordinator_epoch > marker.coordinator_epoch {
+    if !mutant::is_active("marker-with-an-old-epoch") {
+        check_epoch(topic_partition, entry, header)?;
+    }
+    if entry.coordinator_epoch > marker.coordinator_epoch && !mutant::is_active("marker-of-an-old-coordinator") {
         return Err(StorageError::TransactionCoordinatorFenced(format!(
             "Invalid coordinator epoch for producerId {} in {topic_partition}: {} (zombie), {} (current)",
             header.producer_id, marker.coordinator_epoch, entry.coordinator_epoch

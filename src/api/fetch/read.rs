@@ -10,6 +10,7 @@ use super::session::{PartitionKey, PartitionRequest, TopicKey};
 use crate::api::current_leader::current_leader;
 use crate::api::error_mapping::ToErrorCode;
 use crate::metadata::MetadataImage;
+use crate::mutant;
 use crate::replica::{Partition, ReadRequest, ReadResult, ReplicaError, ReplicaManager};
 use crate::storage::FetchIsolation;
 use crate::types::{NO_LEADER_EPOCH, TopicPartition, Uuid};
@@ -189,6 +190,9 @@ impl Fetch {
             diverging_epoch: read.diverging_epoch,
             current_leader: None,
             aborted_transactions: match self.is_committed() {
+                true if !self.watches.is_empty() && mutant::is_active("no-aborted-list-after-waiting") => {
+                    AbortedTransactions::List(Vec::new())
+                }
                 true => AbortedTransactions::List(std::mem::take(&mut read.aborted_transactions)),
                 false => AbortedTransactions::Null,
             },

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::flush::FlushState;
 use crate::config::LogConfig;
+use crate::mutant;
 use crate::storage::StorageResult;
 use crate::storage::leader_epoch_cache::LeaderEpochCache;
 use crate::storage::producer_state::ProducerState;
@@ -120,6 +121,7 @@ impl LogState {
 
     pub(in crate::storage) fn last_stable_offset(&self) -> i64 {
         let unstable = self.producers.first_unstable_offset().unwrap_or(i64::MAX);
+        let unstable = unstable.saturating_add(i64::from(mutant::is_active("last-stable-offset-too-high")));
         unstable.max(self.log_start_offset).min(self.high_watermark.offset)
     }
 
