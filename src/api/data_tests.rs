@@ -145,7 +145,8 @@ fn what_cannot_be_appended_is_refused_with_kafka_s_codes() {
     let refused = ResponseError::TransactionalIdAuthorizationFailed.code();
     assert_eq!(code(9, transactional.clone()), refused);
     let with_id = transactional.with_transactional_id(Some(TransactionalId(text("tx"))));
-    assert_eq!(code(9, with_id), ResponseError::InvalidProducerIdMapping.code());
+    // There is no coordinator yet that could be asked.
+    assert_eq!(code(9, with_id), ResponseError::NotEnoughReplicas.code());
 }
 
 #[test]

@@ -105,8 +105,7 @@ macro_rules! api {
 /// something that is not there yet.
 pub static APIS: &[ApiEntry] = &[
     // One line per API, ascending keys.
-    api!(0 Produce, m::ProduceRequest, super::produce::handle, 3..=13, flexible Some(9), advertise 0,
-        notes "No transactions yet: a transactional batch is refused."),
+    api!(0 Produce, m::ProduceRequest, super::produce::handle, 3..=13, flexible Some(9), advertise 0),
     api!(1 Fetch, m::FetchRequest, super::fetch::handle, 4..=18, flexible Some(12)),
     api!(2 ListOffsets, m::ListOffsetsRequest, super::list_offsets::handle, 1..=10, flexible Some(6)),
     api!(3 Metadata, m::MetadataRequest, super::metadata::handle, 0..=13, flexible Some(9)),

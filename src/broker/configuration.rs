@@ -86,6 +86,7 @@ pub(super) fn producer_state_config(config: &BrokerConfig) -> ProducerStateConfi
     ProducerStateConfig {
         expiration_ms: config.producer_id_expiration_ms().into(),
         transaction_verification: config.transaction_partition_verification_enable(),
+        max_transaction_timeout_ms: config.transaction_max_timeout_ms().into(),
     }
 }
 

@@ -13,6 +13,8 @@ use crate::types::{TopicPartition, TransactionVersion, VerificationGuard};
 
 /// Batches remembered of each producer (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub(super) const BATCHES_RETAINED: usize = 5;
+/// How much later than its timeout a transaction may end before it counts as late (`LATE_TRANSACTION_BUFFER_MS`).
+const LATE_TRANSACTION_BUFFER_MS: i64 = 5 * 60 * 1000;
 pub(super) const NO_SEQUENCE: i32 = -1;
 pub(super) const NO_EPOCH: i16 = -1;
 
@@ -115,11 +117,13 @@ pub struct ProducerStateConfig {
     pub expiration_ms: i64,
     /// Whether the first write of a transaction needs the guard of its verification (`transaction.partition.verification.enable`).
     pub transaction_verification: bool,
+    /// The longest that a transaction may stay open (`transaction.max.timeout.ms`).
+    pub max_transaction_timeout_ms: i64,
 }
 
 impl Default for ProducerStateConfig {
     fn default() -> Self {
-        Self { expiration_ms: 86_400_000, transaction_verification: true }
+        Self { expiration_ms: 86_400_000, transaction_verification: true, max_transaction_timeout_ms: 900_000 }
     }
 }
 
@@ -346,6 +350,18 @@ impl ProducerState {
         if !self.unreplicated.is_empty() {
             self.unreplicated.retain(|_, last_offset| *last_offset >= log_start_offset);
         }
+    }
+
+    /// Whether the oldest open transaction was last written to so long ago that its coordinator should have ended it
+    /// (`ProducerStateManager.hasLateTransaction`).
+    pub(super) fn has_late_transaction(&self, now_ms: i64, max_transaction_timeout_ms: i64) -> bool {
+        let oldest = self.ongoing.first_key_value().and_then(|(_, producer_id)| self.producers.get(producer_id));
+        let limit_ms = max_transaction_timeout_ms.saturating_add(LATE_TRANSACTION_BUFFER_MS);
+        oldest.is_some_and(|entry| entry.last_timestamp > 0 && now_ms.saturating_sub(entry.last_timestamp) > limit_ms)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.producers.len()
     }
 
     /// Forgets producers without open transaction that wrote nothing for so long (`producer.id.expiration.ms`).

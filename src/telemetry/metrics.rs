@@ -137,6 +137,9 @@ metrics! {
     record_bytes_in_total: Counter, "Bytes of record batches appended for producers since the start.";
     record_bytes_out_total: Counter, "Bytes of record batches sent to consumers since the start.";
     produce_errors_total: Counter, "Batches of producers that were refused since the start.";
+    transaction_verification_failures_total: Counter, "Partitions that the transaction coordinator did not find in the transaction that was written to them (VerificationFailureRate).";
+    partitions_with_late_transactions: Gauge, "Partitions with a transaction that has been open for five minutes more than transaction.max.timeout.ms (PartitionsWithLateTransactionsCount).";
+    producer_ids: Gauge, "Producers that the partitions remember, as of the last look (ProducerIdCount).";
     produces_waiting: Gauge, "Produce requests that wait for their acknowledgements.";
     fetches_waiting: Gauge, "Fetch requests that wait for records.";
     fetch_sessions: Gauge, "Incremental fetch sessions that are open.";

@@ -327,6 +327,14 @@ impl Log {
         self.lock().producers.remove_expired(now_ms, expiration_ms)
     }
 
+    /// How many producers the log remembers, and whether it has a transaction that should have ended long ago: its coordinator does not
+    /// know of it, and `kafka-transactions.sh find-hanging` will.
+    pub(super) fn producer_health(&self, now_ms: i64) -> (usize, bool) {
+        let max_timeout_ms = (self.producer_state)().max_transaction_timeout_ms;
+        let state = self.lock();
+        (state.producers.len(), state.producers.has_late_transaction(now_ms, max_timeout_ms))
+    }
+
     /// The offset up to which the log is known to be durable.
     pub fn recovery_point(&self) -> i64 {
         self.lock().recovery_point

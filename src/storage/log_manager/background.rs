@@ -99,7 +99,11 @@ impl LogManager {
     /// Deletes what retention no longer holds, in all logs.
     pub fn delete_expired(self: &Arc<Self>) {
         let now_ms = self.env.clock.wall_millis();
+        let (mut producers, mut late) = (0, 0);
         for log in self.logs() {
+            let (count, is_late) = log.producer_health(now_ms);
+            producers += count as i64;
+            late += i64::from(is_late);
             if self.cleaner.is_started() && log.config().compact {
                 // The cleaner's threads do it, so that it does not meet a cleaning.
                 continue;
@@ -108,6 +112,8 @@ impl LogManager {
                 tracing::warn!("retention of {}: {error}", log.topic_partition());
             }
         }
+        self.options.metrics.producer_ids.set(producers);
+        self.options.metrics.partitions_with_late_transactions.set(late);
     }
 
     /// Flushes logs whose last flush is `flush.ms` ago.

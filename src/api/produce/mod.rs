@@ -1,11 +1,15 @@
 //! Produce (key 0): appends what clients send (`KafkaApis.handleProduceRequest`, `ReplicaManager.handleProduceAppend`).
 //!
 //! Everything is appended before `handle` returns, so that pipelined requests keep their order; what may be waited for is
-//! the high watermark (acks=all) and the disk (`flush.messages`).
+//! the high watermark (acks=all) and the disk (`flush.messages`). A transaction whose coordinator cannot say at once whether it has the
+//! partition is appended later, and nothing of the connection before it (`Answer::First`).
+
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
@@ -14,15 +18,17 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::current_leader::current_leader;
-use super::error_mapping::{NONE, ToErrorCode};
-use super::handler::{Answer, CloseReason, RequestContext};
-use super::services::Services;
+use self::transaction::{Admission, Place, Transaction};
+use crate::api::current_leader::current_leader;
+use crate::api::error_mapping::{NONE, ToErrorCode};
+use crate::api::handler::{Answer, CloseReason, RequestContext};
+use crate::api::services::Services;
+use crate::env::BoxFuture;
 use crate::metadata::MetadataImage;
 use crate::record::{BatchHeader, ValidationError, check_produce_format};
 use crate::replica::{ACKS_ALL, HighWatermarkWait, Partition, ReplicaError};
 use crate::storage::{AppendOrigin, FlushTicket};
-use crate::types::{Uuid, VerificationGuard, is_internal_topic};
+use crate::types::{Uuid, is_internal_topic};
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
@@ -35,13 +41,52 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// Appends every partition's batch and answers, or waits for the acknowledgements that the producer wants.
 pub fn handle(services: &Arc<Services>, context: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
+    let image = services.replicas.image();
+    let refused = match refuse(&request) {
+        Scan::Refused(error, message) => Some((error, message)),
+        Scan::Plain => None,
+        Scan::Transactional => match Transaction::of(services, context.api_version, &image, &request) {
+            Err(refused) => Some(refused),
+            Ok(None) => None,
+            Ok(Some(transaction)) => return in_transaction(services, context, request, transaction),
+        },
+    };
+    append(services, context, &image, request, refused, Admission::default())
+}
+
+/// Asks the transaction coordinator first. On this broker it answers at once; if not, nothing that this client sends later may be
+/// appended before.
+fn in_transaction(
+    services: &Arc<Services>,
+    context: &RequestContext,
+    request: ProduceRequest,
+    transaction: Transaction,
+) -> Answer<ProduceResponse> {
+    let mut admission: BoxFuture<'static, Admission> = Box::pin(transaction.admit(services.clone()));
+    if let Some(admission) = (&mut admission).now_or_never() {
+        return append(services, context, &services.replicas.image(), request, None, admission);
+    }
+    let (services, context) = (services.clone(), context.clone());
+    Answer::First(Box::pin(async move {
+        let admission = admission.await;
+        append(&services, &context, &services.replicas.image(), request, None, admission)
+    }))
+}
+
+fn append(
+    services: &Arc<Services>,
+    context: &RequestContext,
+    image: &MetadataImage,
+    request: ProduceRequest,
+    refused: Option<(ResponseError, Option<String>)>,
+    admission: Admission,
+) -> Answer<ProduceResponse> {
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = services.env.clock.monotonic().saturating_add(timeout);
-    let image = services.replicas.image();
-    let mut produce = Produce::new(services, context, &request);
+    let mut produce = Produce::new(services, context, acks, refused, admission);
     for topic in request.topic_data {
-        produce.topic(&image, topic);
+        produce.topic(image, topic);
     }
     let Produce { mut response, pending, .. } = produce;
     if acks == 0 {
@@ -79,7 +124,8 @@ struct Produce<'a> {
     acks: i16,
     /// Why the whole request is refused.
     refused: Option<(ResponseError, Option<String>)>,
-    has_transactional_id: bool,
+    /// What was settled of transactional batches.
+    admission: Admission,
     may_write_internal_topics: bool,
     now: i64,
     response: ProduceResponse,
@@ -87,14 +133,19 @@ struct Produce<'a> {
 }
 
 impl<'a> Produce<'a> {
-    fn new(services: &'a Services, context: &RequestContext, request: &ProduceRequest) -> Self {
-        let has_transactional_id = request.transactional_id.is_some();
+    fn new(
+        services: &'a Services,
+        context: &RequestContext,
+        acks: i16,
+        refused: Option<(ResponseError, Option<String>)>,
+        admission: Admission,
+    ) -> Self {
         Self {
             services,
             version: context.api_version,
-            acks: request.acks,
-            refused: refuse(request),
-            has_transactional_id,
+            acks,
+            refused,
+            admission,
             may_write_internal_topics: context.client_id.as_deref() == Some(ADMIN_CLIENT_ID),
             now: services.env.clock.wall_millis(),
             response: ProduceResponse::default(),
@@ -119,7 +170,10 @@ impl<'a> Produce<'a> {
             let index = partition.index;
             let result = match named {
                 None if self.version >= TOPIC_ID_VERSION => Err(Refusal::bare(ResponseError::UnknownTopicId)),
-                _ => self.partition(image, &name, topic.topic_id, partition),
+                _ => {
+                    let place = (self.response.responses.len(), answer.partition_responses.len());
+                    self.partition(image, &name, topic.topic_id, partition, place)
+                }
             };
             answer.partition_responses.push(match result {
                 Ok((partition_answer, None)) => partition_answer,
@@ -139,11 +193,12 @@ impl<'a> Produce<'a> {
 
     #[expect(clippy::type_complexity, reason = "an answer, and what it still waits for")]
     fn partition(
-        &self,
+        &mut self,
         image: &MetadataImage,
         topic: &Arc<str>,
         topic_id: Uuid,
         data: PartitionProduceData,
+        place: Place,
     ) -> Result<(PartitionProduceResponse, Option<(HighWatermarkWait, Option<FlushTicket>)>), Refusal> {
         if let Some((error, message)) = &self.refused {
             return Err(Refusal { message: message.clone(), ..Refusal::bare(*error) });
@@ -153,10 +208,7 @@ impl<'a> Produce<'a> {
         }
         let records = data.records.unwrap_or_default();
         check_produce_format(&records, self.version).map_err(|error| Refusal::bare(error.response_error()))?;
-        if self.has_transactional_id && is_transactional(&records) {
-            // No transaction coordinator has handed out this producer id: what Kafka finds out by asking it.
-            return Err(Refusal::bare(ResponseError::InvalidProducerIdMapping));
-        }
+        let guard = self.admission.take(place)?;
         if !(ACKS_ALL..=1).contains(&self.acks) {
             return Err(Refusal::bare(ResponseError::InvalidRequiredAcks));
         }
@@ -173,7 +225,7 @@ impl<'a> Produce<'a> {
         }
         let bytes = records.len() as u64;
         let appended = partition
-            .append_records_to_leader(records, self.acks, AppendOrigin::Client, VerificationGuard::NONE, self.now)
+            .append_records_to_leader(records, self.acks, AppendOrigin::Client, guard, self.now)
             .map_err(|error| Refusal::of_append(&partition, &error))?;
         self.services.metrics.record_batches_in_total.increment();
         self.services.metrics.record_bytes_in_total.add(bytes);
@@ -324,22 +376,37 @@ fn first_error(response: &ProduceResponse) -> Option<i16> {
     answers.map(|answer| answer.error_code).find(|code| *code != NONE)
 }
 
+/// What the batches of a request are.
+enum Scan {
+    /// None is part of a transaction.
+    Plain,
+    /// Some are.
+    Transactional,
+    /// The whole request is refused.
+    Refused(ResponseError, Option<String>),
+}
+
 /// What Kafka finds out while it looks for transactional batches, before it looks at any partition
 /// (`RequestUtils.hasTransactionalRecords`): bytes that are no batch, or a transaction without a transactional id.
-fn refuse(request: &ProduceRequest) -> Option<(ResponseError, Option<String>)> {
+fn refuse(request: &ProduceRequest) -> Scan {
     for partition in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
         let records = partition.records.as_deref().unwrap_or_default();
         if let Err(ValidationError::CorruptFraming(message)) = check_produce_format(records, i16::MAX) {
-            return Some((ResponseError::CorruptMessage, Some(message)));
+            return Scan::Refused(ResponseError::CorruptMessage, Some(message));
         }
         if is_transactional(records) {
-            let error = ResponseError::TransactionalIdAuthorizationFailed;
-            return request.transactional_id.is_none().then_some((error, None));
+            return match request.transactional_id {
+                None => Scan::Refused(ResponseError::TransactionalIdAuthorizationFailed, None),
+                Some(_) => Scan::Transactional,
+            };
         }
     }
-    None
+    Scan::Plain
 }
 
 fn is_transactional(records: &[u8]) -> bool {
     BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
 }
+
+#[cfg(test)]
+mod transaction_tests;
