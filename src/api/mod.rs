@@ -55,6 +55,7 @@ pub mod produce;
 pub mod registry;
 pub mod services;
 pub mod sync_group;
+pub mod txn_offset_commit;
 pub mod update_features;
 pub mod write_txn_markers;
 

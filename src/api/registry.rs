@@ -131,6 +131,7 @@ pub static APIS: &[ApiEntry] = &[
     api!(25 AddOffsetsToTxn, m::AddOffsetsToTxnRequest, super::add_offsets_to_txn::handle, 0..=4, flexible Some(3)),
     api!(26 EndTxn, m::EndTxnRequest, super::end_txn::handle, 0..=5, flexible Some(3)),
     api!(27 WriteTxnMarkers, m::WriteTxnMarkersRequest, super::write_txn_markers::handle, 1..=1, flexible Some(1)),
+    api!(28 TxnOffsetCommit, m::TxnOffsetCommitRequest, super::txn_offset_commit::handle, 0..=5, flexible Some(3)),
     api!(32 DescribeConfigs, m::DescribeConfigsRequest, super::describe_configs::handle, 1..=4, flexible Some(4),
         notes "Topics and brokers; groups and client metrics have no configurations yet, and there are no loggers."),
     api!(33 AlterConfigs, m::AlterConfigsRequest, super::alter_configs::handle, 0..=2, flexible Some(2)),
