@@ -1,4 +1,7 @@
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.TimeUnit;
@@ -9,16 +12,22 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.acl.*;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.protocol.ByteBufferAccessor;
+import org.apache.kafka.common.protocol.MessageUtil;
 import org.apache.kafka.common.quota.*;
 import org.apache.kafka.common.resource.*;
 import org.apache.kafka.common.serialization.*;
+import org.apache.kafka.coordinator.transaction.generated.TransactionLogValue;
 
 /**
  * One broker's side of an exchange of data directories. Usage: Interchange HOST:PORT COMMAND [ARGUMENT].
  *   fill ROUND   makes topics, records, groups, changes and deletions that bear the round's name
  *   dump         prints everything a client can see, the same for the same data: two dumps are compared with diff
- *   add WHAT     adds what Ottla must refuse: acl, scram, quota, feature, consumer-group, share-group, open-transaction
+ *   add WHAT     adds what Ottla must refuse: acl, scram, quota, feature, consumer-group, share-group
  *   drop WHAT    takes it away again
+ *   leave ROUND  leaves two transactions to the next broker: one that nobody ends, and one that is prepared to be committed
+ *   hold ROUND FILE   begins a transaction, waits for the file, and commits at the next broker
+ *   settled ROUND     all three transactions end: the first is aborted by its time-out, the others are committed
  */
 public class Interchange {
     static String bootstrap;
@@ -32,6 +41,9 @@ public class Interchange {
             case "dump" -> dump();
             case "add" -> add(arguments[2]);
             case "drop" -> drop(arguments[2]);
+            case "leave" -> leave(arguments[2]);
+            case "hold" -> hold(arguments[2], Path.of(arguments[3]));
+            case "settled" -> settled(arguments[2]);
             default -> throw new IllegalArgumentException(arguments[1]);
         }
         Runtime.getRuntime().halt(0);
@@ -223,12 +235,6 @@ public class Interchange {
             case "quota" -> quota(1000.0);
             case "consumer-group" -> consume("consumer", "modern");
             case "share-group" -> share();
-            case "open-transaction" -> {
-                KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", "left-open", "transaction.timeout.ms", 900_000));
-                producer.initTransactions();
-                producer.beginTransaction();
-                producer.send(new ProducerRecord<>("codec-none", 0, null, bytes("open"))).get(60, TimeUnit.SECONDS);
-            }
             default -> throw new IllegalArgumentException(what);
         }
     }
@@ -240,10 +246,6 @@ public class Interchange {
             case "quota" -> quota(null);
             case "consumer-group" -> admin.deleteConsumerGroups(List.of("modern")).all().get(60, TimeUnit.SECONDS);
             case "share-group" -> admin.deleteShareGroups(List.of("shared")).all().get(60, TimeUnit.SECONDS);
-            case "open-transaction" -> {
-                // The next producer of the same id ends what the last one left.
-                try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", "left-open"))) { producer.initTransactions(); }
-            }
             default -> throw new IllegalArgumentException(what);
         }
     }
@@ -274,5 +276,115 @@ public class Interchange {
                 if (System.nanoTime() > deadline) throw new IllegalStateException("the share group saw nothing");
             }
         }
+    }
+
+    /** Records and an offset in a transaction that is left open; its group is named after the transactional id. */
+    static KafkaProducer<byte[], byte[]> open(String id, String topic, int timeout) throws Exception {
+        KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", id, "transaction.timeout.ms", timeout, "delivery.timeout.ms", 120_000, "max.block.ms", 120_000));
+        producer.initTransactions();
+        producer.beginTransaction();
+        for (int number = 0; number < 10; number++) producer.send(new ProducerRecord<>(topic, 0, bytes(id), bytes("value-" + number)));
+        producer.flush();
+        producer.sendOffsetsToTransaction(Map.of(new TopicPartition(topic, 0), new OffsetAndMetadata(7, "by " + id)), new ConsumerGroupMetadata("group-of-" + id));
+        return producer;
+    }
+
+    static String topicOf(String round) { return "transactional-carried-" + round; }
+
+    static void leave(String round) throws Exception {
+        if (!admin.listTopics().names().get().contains(topicOf(round))) create(topicOf(round), 1, Map.of());
+        open("prepared-" + round, topicOf(round), 900_000);
+        // Nobody ends this one; its time goes on while no broker runs.
+        open("abandoned-" + round, topicOf(round), 4_000);
+        prepare("prepared-" + round);
+    }
+
+    /** What a coordinator writes down before it writes the markers; this one never does, and the next one must. */
+    static void prepare(String id) throws Exception {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "auto.offset.reset", "earliest");
+        ConsumerRecord<byte[], byte[]> last = null;
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            List<TopicPartition> partitions = consumer.partitionsFor("__transaction_state").stream().map(info -> new TopicPartition(info.topic(), info.partition())).toList();
+            consumer.assign(partitions);
+            Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
+            consumer.seekToBeginning(partitions);
+            while (partitions.stream().anyMatch(partition -> consumer.position(partition) < ends.get(partition))) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+                    if (text(record.key()).contains(id) && record.value() != null) last = record;
+                }
+            }
+        }
+        ByteBuffer buffer = ByteBuffer.wrap(last.value());
+        short version = buffer.getShort();
+        TransactionLogValue value = new TransactionLogValue(new ByteBufferAccessor(buffer), version);
+        if (value.transactionStatus() != 1) throw new IllegalStateException(id + " is " + value);
+        // PrepareCommit; the markers of the second generation of transactions carry the next epoch.
+        value.setTransactionStatus((byte) 2);
+        if (value.clientTransactionVersion() >= 2) value.setPreviousProducerId(value.producerId()).setProducerEpoch((short) (value.producerEpoch() + 1));
+        byte[] prepared = MessageUtil.toVersionPrefixedBytes(version, value);
+        // A client of this name may write to the topics of coordinators.
+        try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("client.id", "__admin_client", "enable.idempotence", false))) {
+            producer.send(new ProducerRecord<>(last.topic(), last.partition(), last.key(), prepared)).get(60, TimeUnit.SECONDS);
+        }
+    }
+
+    static void hold(String round, Path go) throws Exception {
+        if (!admin.listTopics().names().get().contains(topicOf(round))) create(topicOf(round), 1, Map.of());
+        KafkaProducer<byte[], byte[]> producer = open("held-" + round, topicOf(round), 900_000);
+        System.out.println("OPEN");
+        while (!Files.exists(go)) Thread.sleep(50);
+        producer.commitTransaction();
+        // And the next one, from the identity that the new broker gave.
+        producer.beginTransaction();
+        producer.send(new ProducerRecord<>(topicOf(round), 0, bytes("held-" + round), bytes("after"))).get(60, TimeUnit.SECONDS);
+        producer.commitTransaction();
+        System.out.println("COMMITTED");
+    }
+
+    static void settled(String round) throws Exception {
+        TopicPartition partition = new TopicPartition(topicOf(round), 0);
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed", "auto.offset.reset", "none");
+        long deadline = System.nanoTime() + 60_000_000_000L;
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.assign(List.of(partition));
+            while (consumer.endOffsets(List.of(partition)).get(partition) < latest(partition)) {
+                if (System.nanoTime() > deadline) throw new IllegalStateException("a transaction is still open: " + describe(round));
+                Thread.sleep(100);
+            }
+            Map<String, Integer> seen = new TreeMap<>();
+            consumer.seek(partition, 0);
+            while (consumer.position(partition) < latest(partition)) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) seen.merge(text(record.key()), 1, Integer::sum);
+                if (System.nanoTime() > deadline) throw new IllegalStateException("stands at " + consumer.position(partition));
+            }
+            same("records", Map.of("held-" + round, 11, "prepared-" + round, 10), seen);
+        }
+        for (String id : List.of("held-", "prepared-", "abandoned-")) {
+            Map<TopicPartition, OffsetAndMetadata> offsets = admin.listConsumerGroupOffsets("group-of-" + id + round, new ListConsumerGroupOffsetsOptions().requireStable(true)).partitionsToOffsetAndMetadata().get();
+            offsets.values().removeIf(Objects::isNull);
+            same("offsets of " + id, id.equals("abandoned-") ? Map.of() : Map.of(partition, new OffsetAndMetadata(7, "by " + id + round)), offsets);
+        }
+        // The next producer of each id goes on.
+        for (String id : List.of("held-", "prepared-", "abandoned-")) {
+            try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", id + round))) {
+                producer.initTransactions();
+                producer.beginTransaction();
+                producer.send(new ProducerRecord<>(topicOf(round), 0, bytes("next-" + id + round), bytes("next")));
+                producer.commitTransaction();
+            }
+        }
+        System.out.println(describe(round));
+    }
+
+    static long latest(TopicPartition partition) throws Exception {
+        return admin.listOffsets(Map.of(partition, OffsetSpec.latest())).partitionResult(partition).get().offset();
+    }
+
+    static String describe(String round) throws Exception {
+        return admin.describeTransactions(List.of("held-" + round, "prepared-" + round, "abandoned-" + round)).all().get().values().stream().map(transaction -> transaction.state().toString()).sorted().toList().toString();
+    }
+
+    static void same(String what, Object expected, Object found) {
+        if (!expected.equals(found)) throw new IllegalStateException(what + ": " + found + " instead of " + expected);
     }
 }

@@ -11,12 +11,14 @@ use super::super::{Controller, ControllerOptions, SnapshotOptions, StorageMetada
 use super::*;
 use crate::config::BrokerConfig;
 use crate::env::{Env, ManualClock, OpenMode};
+use crate::record::{BatchBuilder, BatchProperties};
 use crate::storage::{LogDirectory, LogOptions, scan_partition};
 use crate::types::{TopicPartition, Uuid};
 use crate::wire::records::metadata::{
     AccessControlEntryRecord, BeginTransactionRecord, ClientQuotaRecord, ConfigRecord, EntityData, FeatureLevelRecord,
     PartitionRecord, RegisterBrokerRecord, RemoveAccessControlEntryRecord, UserScramCredentialRecord,
 };
+use crate::wire::records::transaction::{TransactionLogKey, TransactionLogValue, encode_key, encode_value};
 
 const DIRECTORY: &str = "/data";
 const MARKER: &str = ".kafka_cleanshutdown";
@@ -80,6 +82,23 @@ impl Place {
         let scan = scan_partition(&*self.env.disk, &self.path("__cluster_metadata-0"), &mut |_, _| Ok(()));
         let batch = encode_batch(added, scan.expect("reads").end_offset, 9, 0).expect("encodes");
         file.write_all_at(&batch, file.size().expect("a size")).expect("writes");
+    }
+
+    /// `__transaction_state-0` with these states of transactional ids, in order.
+    fn transaction_state(&self, states: &[(&str, Option<i8>)]) {
+        let directory = self.path("__transaction_state-0");
+        self.env.disk.create_dir_all(&directory).expect("a directory");
+        let mut batch = BatchBuilder::new(BatchProperties::default());
+        for (transactional_id, state) in states {
+            let key = TransactionLogKey { transactional_id: (*transactional_id).to_owned() };
+            let value = state.map(|transaction_status| {
+                let value = TransactionLogValue { transaction_status, ..TransactionLogValue::default() };
+                encode_value(&value, 1).expect("encodes")
+            });
+            batch.append(0, Some(&encode_key(&key).expect("encodes")), value.as_deref(), &[]).expect("room");
+        }
+        let bytes = if states.is_empty() { bytes::Bytes::new() } else { batch.build() };
+        self.env.disk.write_atomically(&directory.join("00000000000000000000.log"), &bytes).expect("writes");
     }
 
     fn inspect(&self) -> Result<Inspected, String> {
@@ -202,6 +221,24 @@ fn kafkas_directory_is_known_by_its_registration() {
     assert_eq!(place.inspect(), Ok(Inspected { was_kafkas: true }));
     place.live(&["b"]);
     assert_eq!(place.inspect(), Ok(Inspected { was_kafkas: false }));
+}
+
+/// Transactions go on where Kafka left them, unless nobody can know what they are.
+#[test]
+fn transactions_of_a_known_state_are_carried_and_others_refused_by_name() {
+    let place = Place::new();
+    place.live(&["a"]);
+    place.add(&[kafkas_broker(1)]);
+    place.transaction_state(&[]);
+    // From Empty to PrepareEpochFence: open and prepared ones too.
+    for state in 0..=7 {
+        place.transaction_state(&[("known", Some(state))]);
+        assert_eq!(place.inspect(), Ok(Inspected { was_kafkas: true }), "state {state}");
+    }
+    place.transaction_state(&[("known", Some(1)), ("strange", Some(8)), ("odd", Some(-1))]);
+    place.refused("in a state that Apache Kafka 4.3 does not know, of the transactional ids odd, strange");
+    place.transaction_state(&[("strange", Some(8)), ("strange", None), ("odd", Some(-1)), ("odd", Some(4))]);
+    assert!(place.inspect().is_ok());
 }
 
 #[test]

@@ -1,22 +1,21 @@
-//! What Apache Kafka's coordinators left in their topics: groups that are not classic, transactions that are not over.
+//! What Apache Kafka's coordinators left in their topics: groups that are not classic, transactions in a state that its release
+//! 4.3 does not know.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 
 use super::cluster::listed;
 use crate::env::Disk;
-use crate::record::{
-    BatchHeader, ControlRecordType, DEFAULT_DECOMPRESSED_LIMIT, control_record_type, records as records_of,
-};
+use crate::record::{BatchHeader, DEFAULT_DECOMPRESSED_LIMIT, records as records_of};
 use crate::storage::{ClaimedDirectory, DirectoryRefusal, partitions_of, scan_partition};
-use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
+use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME, TransactionVersion};
 use crate::wire::records::transaction::{TransactionLogValue, decode_transaction_key, decode_value};
 
 /// The highest type of a key that classic groups have: old and new offset commits, group metadata.
 const LAST_CLASSIC_KEY_TYPE: i16 = 2;
-/// Ongoing, PrepareCommit, PrepareAbort, PrepareEpochFence (`TransactionState.id`).
-const OPEN_STATES: [i8; 4] = [1, 2, 3, 7];
+/// From Empty to PrepareEpochFence (`TransactionState.id`).
+const TRANSACTION_STATES: std::ops::RangeInclusive<i8> = 0..=7;
 
 /// Looks at every partition of the coordinators' topics.
 pub(super) fn check(disk: &dyn Disk, directories: &[ClaimedDirectory]) -> Result<(), DirectoryRefusal> {
@@ -59,16 +58,8 @@ fn each_record(disk: &dyn Disk, directory: &Path, visit: &mut RecordVisitor<'_>)
     Ok(())
 }
 
-/// Groups that live records of `__consumer_offsets` show to be of another kind than classic, and offsets that were
-/// committed in transactions that were aborted.
+/// Groups that live records of `__consumer_offsets` show to be of another kind than classic.
 fn groups(disk: &dyn Disk, directory: &Path) -> io::Result<Option<String>> {
-    if has_aborted_records(disk, directory)? {
-        return Ok(Some(
-            "holds offsets that were committed in transactions that were aborted; Ottla would take them for committed. \
-             Run Apache Kafka until compaction has removed them, and stop it in order"
-                .to_owned(),
-        ));
-    }
     let mut live: HashMap<Vec<u8>, ()> = HashMap::new();
     each_record(disk, directory, &mut |key, value| {
         if key_type(key).is_some_and(|key_type| key_type > LAST_CLASSIC_KEY_TYPE) {
@@ -98,29 +89,6 @@ fn groups(disk: &dyn Disk, directory: &Path) -> io::Result<Option<String>> {
     }))
 }
 
-/// Whether there are records of a transaction that was aborted. The transaction index would say so too, but after a stop
-/// that was not in order it need not be there.
-fn has_aborted_records(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
-    let (mut writing, mut aborted) = (HashSet::new(), false);
-    scan_partition(disk, directory, &mut |header: &BatchHeader, batch: &[u8]| {
-        if !header.is_transactional() {
-            return Ok(());
-        }
-        if !header.is_control() {
-            writing.insert(header.producer_id);
-            return Ok(());
-        }
-        let records = records_of(batch, DEFAULT_DECOMPRESSED_LIMIT).map_err(io::Error::other)?;
-        for record in records.iter() {
-            let kind = record.map_err(io::Error::other)?.key.and_then(control_record_type);
-            let had_records = writing.remove(&header.producer_id);
-            aborted |= had_records && kind == Some(ControlRecordType::Abort);
-        }
-        Ok(())
-    })?;
-    Ok(aborted)
-}
-
 fn key_type(key: &[u8]) -> Option<i16> {
     key.first_chunk::<2>().map(|bytes| i16::from_be_bytes(*bytes))
 }
@@ -134,25 +102,28 @@ fn group_id(key: &[u8]) -> String {
     id.map_or_else(|| "?".to_owned(), |id| String::from_utf8_lossy(id).into_owned())
 }
 
-/// Transactional ids whose transaction is not over.
+/// Transactional ids whose state cannot be read: their coordinator could not go on.
 fn transactions(disk: &dyn Disk, directory: &Path) -> io::Result<Option<String>> {
-    let mut states: BTreeMap<String, i8> = BTreeMap::new();
+    let mut unknown: BTreeMap<String, ()> = BTreeMap::new();
     each_record(disk, directory, &mut |key, value| {
         let Some(key) = decode_transaction_key(key).map_err(io::Error::other)? else { return Ok(()) };
-        match value {
-            Some(value) => {
-                let (value, _) = decode_value::<TransactionLogValue>(value).map_err(io::Error::other)?;
-                states.insert(key.transactional_id, value.transaction_status);
-            }
-            None => _ = states.remove(&key.transactional_id),
-        }
+        match value.is_none_or(is_known) {
+            true => unknown.remove(&key.transactional_id),
+            false => unknown.insert(key.transactional_id, ()),
+        };
         Ok(())
     })?;
-    let open = states.into_iter().filter(|(_, state)| OPEN_STATES.contains(state)).map(|(id, _)| id);
-    Ok(listed(open).map(|ids| {
+    Ok(listed(unknown.into_keys()).map(|ids| {
         format!(
-            "holds transactions that are not over, of the transactional ids {ids}. Ottla cannot end them; let the producers \
-             commit or abort, or Apache Kafka time them out (transaction.timeout.ms), before it stops"
+            "holds transactions in a state that Apache Kafka 4.3 does not know, of the transactional ids {ids}. Open it with \
+             the release that wrote it, and let the transactions end there"
         )
     }))
+}
+
+fn is_known(value: &[u8]) -> bool {
+    decode_value::<TransactionLogValue>(value).is_ok_and(|(value, _)| {
+        TRANSACTION_STATES.contains(&value.transaction_status)
+            && TransactionVersion::from_level(value.client_transaction_version).is_some()
+    })
 }

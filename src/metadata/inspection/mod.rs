@@ -10,12 +10,11 @@
 //!   that does not enforce them is not the broker that was configured.
 //! - *Groups of other kinds than classic ones*: a classic member could join under their name, and Kafka does not load a
 //!   group that is two things.
-//! - *Transactions that are open*: nobody here could end them. *Offsets committed in transactions that were aborted*: they
-//!   would be taken for committed.
+//! - *Transactions in a state that Apache Kafka 4.3 does not know*: their coordinator could not load.
 //!
-//! What is carried without being understood: transactions that are over (the logs' indexes name those that were aborted),
-//! `__transaction_state` and `__share_group_state` (nothing here writes to them; Kafka finds them as they were),
-//! configurations of any name, controllers' registrations, the quorum's version and voters.
+//! What is carried without being understood: `__share_group_state` (nothing here writes to it; Kafka finds it as it was),
+//! configurations of any name, controllers' registrations, the quorum's version and voters. Transactions go on where Kafka
+//! left them: open ones are ended by their producer or their time-out, prepared ones get the markers that they lack.
 //!
 //! [`CarriedImage`]: super::CarriedImage
 
