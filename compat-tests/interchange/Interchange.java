@@ -279,6 +279,7 @@ public class Interchange {
     }
 
     /** Records and an offset in a transaction that is left open; its group is named after the transactional id. */
+    @SuppressWarnings("removal") // The group is not a member's: its name is all there is.
     static KafkaProducer<byte[], byte[]> open(String id, String topic, int timeout) throws Exception {
         KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", id, "transaction.timeout.ms", timeout, "delivery.timeout.ms", 120_000, "max.block.ms", 120_000));
         producer.initTransactions();

@@ -69,6 +69,8 @@ mod cluster_tests;
 #[cfg(test)]
 mod data_tests;
 #[cfg(test)]
+mod every_request_tests;
+#[cfg(test)]
 mod group_tests;
 #[cfg(test)]
 pub(crate) mod test_services;
