@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::log::AppendTerms;
-use super::transaction_verification::{Verification, Verifications};
+use super::transaction_verification::{Verification, Verifications, comes_before};
 use super::{AppendOrigin, StorageError, StorageResult};
 use crate::mutant;
 use crate::record::BatchHeader;
@@ -453,7 +453,7 @@ fn check_verified_sequence(
              Expected sequence 0 for transactions v2 idempotent producer with no existing state."
         )));
     }
-    if sequence > verification.lowest_sequence {
+    if comes_before(verification.lowest_sequence, sequence) {
         return Err(StorageError::OutOfOrderSequence(format!(
             "Out of order sequence number for producer {producer_id} in partition {topic_partition}: {sequence} (incoming seq. \
              number), {} (earliest seen sequence)",

@@ -35,6 +35,12 @@ impl Verification {
     }
 }
 
+/// Whether a sequence comes before another of the same producer, which is near: sequences wrap from `i32::MAX` to 0.
+pub(super) fn comes_before(sequence: i32, other: i32) -> bool {
+    let distance = other.wrapping_sub(sequence) & i32::MAX;
+    distance != 0 && distance < 1 << 30
+}
+
 /// The verifications of one log, by producer id.
 #[derive(Debug, Default)]
 pub(super) struct Verifications {
@@ -65,8 +71,8 @@ impl Verifications {
             epoch,
             supports_epoch_bump,
         });
-        if epoch == entry.epoch {
-            entry.lowest_sequence = entry.lowest_sequence.min(sequence);
+        if epoch == entry.epoch && comes_before(sequence, entry.lowest_sequence) {
+            entry.lowest_sequence = sequence;
         } else if epoch > entry.epoch {
             (entry.epoch, entry.lowest_sequence) = (epoch, sequence);
         }

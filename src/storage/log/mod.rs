@@ -18,6 +18,8 @@ pub(super) mod log_tests;
 #[cfg(test)]
 mod open_files_tests;
 #[cfg(test)]
+mod producer_bug_tests;
+#[cfg(test)]
 mod producer_tests;
 mod read;
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::ledger::Ledger;
+use uuid::Uuid;
+
+use super::ledger::{Found, Ledger};
 use super::setting;
 use super::story::{LOGS, Step, World, found, has_clean_marker, open};
 use crate::env::{InlineSpawn, ManualClock, MemoryDisk, Moment};
@@ -59,7 +61,30 @@ pub(super) fn check(
     let clean = has_clean_marker(disk);
     let manager = open(disk, clock, &InlineSpawn::default()).unwrap();
     let first = found(&manager);
-    for (number, found) in first.iter().enumerate() {
+    compare(&first, before, after, end, clean);
+    drop(manager);
+    // Nothing that recovery did may depend on when it happens again.
+    let again = open(&disk.process_crash(), clock, &InlineSpawn::default()).unwrap();
+    let second = found(&again);
+    assert!(are_alike(&first, &second), "a second start finds something else:\n{first:?}\n{second:?}");
+    compare(&second, before, after, end, clean);
+    go_on(&again);
+}
+
+/// A log that was found, with its id.
+type FoundLog = Option<(Uuid, Found)>;
+
+/// Whether two starts found the same logs.
+pub(super) fn are_alike(first: &[FoundLog], second: &[FoundLog]) -> bool {
+    let alike = |pair: (&FoundLog, &FoundLog)| match pair {
+        (Some((id, one)), Some((other_id, other))) => id == other_id && one.is_like(other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    first.len() == second.len() && first.iter().zip(second).all(alike)
+}
+
+fn compare(found: &[FoundLog], before: &[Option<Ledger>], after: &[Option<Ledger>], end: End, clean: bool) {
+    for (number, found) in found.iter().enumerate() {
         let (before, after) = (&before[number], &after[number]);
         let is_certain = |ledger: &Ledger| !ledger.deleted && (ledger.durable || end == End::Kill);
         let certain = before.as_ref().is_some_and(is_certain) && after.as_ref().is_some_and(is_certain);
@@ -80,11 +105,6 @@ pub(super) fn check(
         let clean = clean && !other.deleted;
         found.check(one, other, end == End::Kill || clean);
     }
-    drop(manager);
-    // Nothing that recovery did may depend on when it happens again.
-    let again = open(&disk.process_crash(), clock, &InlineSpawn::default()).unwrap();
-    assert!(first == found(&again), "a second start finds something else:\n{first:?}\n{:?}", found(&again));
-    go_on(&again);
 }
 
 /// The log is a log: it takes records, keeps them durably, and stops cleanly.

@@ -196,6 +196,15 @@ impl Found {
         self.check_epochs(before.largest_start.max(after.largest_start));
     }
 
+    /// Whether two starts on the same disk found the same. What is known of producers from below the start of the log may get lost with
+    /// a snapshot (`check` sees to the rest).
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let same_log = |left: &Self, right: &Self| {
+            (left.start, left.end, &left.chain, &left.epochs) == (right.start, right.end, &right.chain, &right.epochs)
+        };
+        if self.start == 0 { self == other } else { same_log(self, other) }
+    }
+
     /// Where the batches that may have come back after a truncation end.
     fn chain_end(&self, before: &Ledger, after: &Ledger) -> i64 {
         let every = before.every.iter().chain(&after.every);

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::crash_points::{tell, whole_life};
+use super::crash_points::{are_alike, life_in_transactions, tell, whole_life};
 use super::ledger::Found;
 use super::setting;
 use super::story::{self, Step, open};
@@ -51,7 +51,7 @@ fn interrupt(disk: &MemoryDisk, clock: &ManualClock, seed: u64) -> usize {
             let moments = moments_of_start(&interrupted, clock);
             let after = found(&interrupted, clock);
             assert!(
-                after == expected,
+                are_alike(&after, &expected),
                 "seed {seed}, moment {number} ({}), depth {depth}:\n{expected:?}\n{after:?}",
                 first.what
             );
@@ -77,6 +77,7 @@ fn interrupt_recoveries_of(steps: &[Step], seed: u64, every: usize) -> usize {
 fn crashes_during_recovery_five_deep_change_nothing() {
     let every = setting("OTTLA_EVERY", 16) as usize;
     let mut started = interrupt_recoveries_of(&whole_life(), 1, every);
+    started += interrupt_recoveries_of(&life_in_transactions(), 1, every);
     let first = setting("OTTLA_SEED", 1);
     for seed in first..first + setting("OTTLA_STORIES", 2) {
         started += interrupt_recoveries_of(&Step::story(seed, 30), seed, every);
