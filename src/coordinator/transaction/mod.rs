@@ -52,4 +52,6 @@ mod harness_tests;
 #[cfg(test)]
 mod lifecycle_tests;
 #[cfg(test)]
+mod properties_tests;
+#[cfg(test)]
 mod rules_tests;
