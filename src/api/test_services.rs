@@ -27,11 +27,11 @@ use crate::metadata::{
     MetadataLogReader, supported_features,
 };
 use crate::record::{BatchBuilder, BatchHeader, BatchProperties};
-use crate::replica::ReplicaManager;
+use crate::replica::{LeadershipListener, ReplicaManager};
 use crate::security::Principal;
 use crate::storage::{LogManager, LogManagerOptions};
 use crate::telemetry::Metrics;
-use crate::types::Uuid;
+use crate::types::{Uuid, is_internal_topic};
 
 const NODE_ID: i32 = 1;
 const DIRECTORY: &str = "/data";
@@ -155,6 +155,22 @@ impl TestBroker {
                 return;
             }
         }
+    }
+
+    /// The coordinators lose their memory, and read their topics again.
+    pub(crate) fn reload_coordinators(&self) {
+        for partition in self.services.replicas.online_partitions() {
+            let (name, epoch) = (partition.topic_partition(), partition.leader_epoch());
+            if !is_internal_topic(&name.topic) {
+                continue;
+            }
+            let listeners: [&dyn LeadershipListener; 2] = [&*self.services.groups, &*self.services.transactions];
+            for listener in listeners {
+                listener.on_resigned(name);
+                listener.on_elected(&partition, epoch);
+            }
+        }
+        self.run_tasks();
     }
 
     /// What another broker of the cluster has, which leads nothing.

@@ -4,15 +4,22 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use kafka_protocol::error::ResponseError as E;
 use kafka_protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, DescribeTransactionsRequest,
-    EndTxnRequest, GroupId, InitProducerIdRequest, ListTransactionsRequest, ProducerId, TransactionalId,
+    EndTxnRequest, GroupId, InitProducerIdRequest, ListTransactionsRequest, OffsetFetchRequest, ProduceRequest,
+    ProducerId, TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::handler::{Answer, RequestContext};
-use super::test_services::{TestBroker, context, text, topic_name};
+use super::test_services::{TestBroker, batch, context, text, topic_name};
 use super::*;
+use crate::record::BatchProperties;
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
 
 /// A producer's id and epoch.
@@ -120,6 +127,154 @@ fn state(broker: &TestBroker) -> String {
     let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![id("app")]);
     let described = call(broker, 0, describe_transactions::handle, request);
     described.transaction_states[0].transaction_state.to_string()
+}
+
+/// A producer that reads and writes in one transaction, by the protocol of its requests' versions.
+struct Application {
+    broker: TestBroker,
+    topic_id: crate::types::Uuid,
+    identity: Identity,
+    /// Of Produce, TxnOffsetCommit and EndTxn.
+    versions: (i16, i16, i16),
+    sequence: i32,
+}
+
+impl Application {
+    /// Whether partitions and groups have to be added before they are written to.
+    fn announces(&self) -> bool {
+        self.versions.2 < 5
+    }
+
+    fn produce(&self, partition: i32) {
+        let (producer_id, producer_epoch) = self.identity;
+        let properties = BatchProperties {
+            producer_id,
+            producer_epoch,
+            base_sequence: self.sequence,
+            is_transactional: true,
+            ..BatchProperties::default()
+        };
+        let records = batch(properties, 1_700_000_000_000, &["written"]);
+        let data = PartitionProduceData::default().with_index(partition).with_records(Some(records));
+        let topic = TopicProduceData::default()
+            .with_name(topic_name("t"))
+            .with_topic_id(self.topic_id)
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_transactional_id(Some(id("app")))
+            .with_acks(-1)
+            .with_timeout_ms(1_000)
+            .with_topic_data(vec![topic]);
+        let response = call(&self.broker, self.versions.0, produce::handle, request);
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    }
+
+    fn commit_offset(&self, offset: i64) {
+        let partition =
+            TxnOffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(offset);
+        let topic = TxnOffsetCommitRequestTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+        let request = TxnOffsetCommitRequest::default()
+            .with_transactional_id(id("app"))
+            .with_group_id(GroupId(text("g")))
+            .with_producer_id(ProducerId(self.identity.0))
+            .with_producer_epoch(self.identity.1)
+            .with_generation_id(-1)
+            .with_topics(vec![topic]);
+        let response = call(&self.broker, self.versions.1, txn_offset_commit::handle, request);
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
+
+    /// Offset and error of the group, as a consumer that wants stable ones sees them.
+    fn committed_offset(&self) -> (i64, i16) {
+        let topic = OffsetFetchRequestTopics::default().with_name(topic_name("t")).with_partition_indexes(vec![0]);
+        let group = OffsetFetchRequestGroup::default().with_group_id(GroupId(text("g"))).with_topics(Some(vec![topic]));
+        let request = OffsetFetchRequest::default().with_groups(vec![group]).with_require_stable(true);
+        let response = call(&self.broker, 9, offset_fetch::handle, request);
+        let partition = &response.groups[0].topics[0].partitions[0];
+        (partition.committed_offset, partition.error_code)
+    }
+
+    fn end(&mut self, committed: bool) {
+        let ended = call(&self.broker, self.versions.2, end_txn::handle, end_request(self.identity, committed));
+        assert_eq!(ended.error_code, 0);
+        if self.announces() {
+            self.sequence += 1;
+        } else {
+            self.identity = (*ended.producer_id, ended.producer_epoch);
+        }
+    }
+
+    fn last_stable_offsets(&self) -> [i64; 2] {
+        [0, 1].map(|partition| {
+            let partition = self.broker.services.replicas.partition_by_name("t", partition).expect("there");
+            partition.log().last_stable_offset()
+        })
+    }
+}
+
+/// RP#6018, RP#9571: a coordinator that came back knew nothing of the open transaction, and offsets of one that was decided
+/// were not there yet.
+#[test]
+fn records_and_offsets_are_committed_together_whatever_the_coordinators_forget() {
+    for (versions, level) in [((11, 4, 4), 0), ((11, 3, 3), 1), ((13, 5, 5), 2)] {
+        let broker = broker();
+        broker.services.transactions.set_transaction_version(level);
+        let topic_id = broker.services.controller.image().topics.topic("t").expect("there").id;
+        let identity = init(&broker, 5);
+        let mut app = Application { broker, topic_id, identity, versions, sequence: 0 };
+        let mut visible = (-1, 0);
+        for (offset, committed) in [(10, true), (20, false), (30, true)] {
+            let begin = app.last_stable_offsets();
+            app.broker.reload_coordinators();
+            if app.announces() {
+                let added = add_request(app.identity, &[("t", 0), ("t", 1)]);
+                call(&app.broker, 3, add_partitions_to_txn::handle, added);
+                call(&app.broker, 3, add_offsets_to_txn::handle, offsets_request(app.identity));
+            }
+            app.produce(0);
+            app.broker.reload_coordinators();
+            app.produce(1);
+            app.commit_offset(offset);
+            app.broker.reload_coordinators();
+            assert_eq!(state(&app.broker), "Ongoing");
+            assert_eq!(app.committed_offset(), (-1, E::UnstableOffsetCommit.code()));
+            assert_eq!(app.last_stable_offsets(), begin, "readers of what is committed wait");
+            app.end(committed);
+            visible = if committed { (offset, 0) } else { visible };
+            for _ in 0..2 {
+                assert_eq!(app.committed_offset(), visible, "{versions:?}");
+                assert_eq!(app.last_stable_offsets(), begin.map(|offset| offset + 2));
+                assert_eq!(state(&app.broker), if committed { "CompleteCommit" } else { "CompleteAbort" });
+                app.broker.reload_coordinators();
+            }
+        }
+    }
+}
+
+/// KIP-890: what is late reaches the next transaction. Since transaction.version 2 every transaction has an epoch of its own.
+#[test]
+fn late_requests_do_not_reach_the_next_transaction() {
+    let broker = broker();
+    let first = init(&broker, 5);
+    let transaction = |(producer_id, epoch): Identity| {
+        let transaction = AddPartitionsToTxnTransaction::default()
+            .with_transactional_id(id("app"))
+            .with_producer_id(ProducerId(producer_id))
+            .with_producer_epoch(epoch)
+            .with_topics(topics(&[("t", 0)]));
+        AddPartitionsToTxnRequest::default().with_transactions(vec![transaction])
+    };
+    call(&broker, 5, add_partitions_to_txn::handle, transaction(first));
+    let ended = call(&broker, 5, end_txn::handle, end_request(first, true));
+    let second = (*ended.producer_id, ended.producer_epoch);
+    call(&broker, 5, add_partitions_to_txn::handle, transaction(second));
+    for committed in [true, false] {
+        let late = call(&broker, 5, end_txn::handle, end_request(first, committed));
+        assert_eq!(late.error_code, E::ProducerFenced.code());
+    }
+    let late = call(&broker, 5, add_partitions_to_txn::handle, transaction(first));
+    assert_eq!(codes(&late), [("t".to_owned(), 0, E::ProducerFenced.code())]);
+    assert_eq!(state(&broker), "Ongoing");
 }
 
 #[test]

@@ -37,9 +37,6 @@ pub const TRANSACTION_VERSION_FEATURE: &str = "transaction.version";
 /// First version of InitProducerId whose clients know PRODUCER_FENCED.
 const INIT_PRODUCER_FENCED_VERSION: i16 = 4;
 
-/// What refuses what still needs transactions.
-pub const TRANSACTIONS_REFUSED: ResponseError = ResponseError::TransactionalIdAuthorizationFailed;
-
 type TransactionShardHandle = Arc<Shard<TransactionShard>>;
 
 /// Coordinates the transactional ids of the partitions of `__transaction_state` that this broker leads, and gives producers

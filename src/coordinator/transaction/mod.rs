@@ -39,9 +39,7 @@ mod shard;
 mod state;
 
 pub use config::TransactionConfig;
-pub use coordinator::{
-    TRANSACTION_VERSION_FEATURE, TRANSACTIONS_REFUSED, TransactionCoordinator, TransactionMetadataPublisher,
-};
+pub use coordinator::{TRANSACTION_VERSION_FEATURE, TransactionCoordinator, TransactionMetadataPublisher};
 pub use markers::{LocalMarkers, MARKER_RETRY_BACKOFF, MarkerOutcome, MarkerWriter};
 pub use producer_ids::{ControllerProducerIds, ProducerIdBlock, ProducerIdSource};
 

@@ -343,7 +343,7 @@ impl Run {
             assert!(is_rotated || outcome == Err(error), "{outcome:?}");
             return;
         }
-        if before.open.is_none() && !(bumps && !result.is_commit()) {
+        if before.open.is_none() && (result.is_commit() || !bumps) {
             return assert_eq!(outcome, Err(E::InvalidTxnState));
         }
         let next = if bumps { successor(who, self.next_id) } else { who };
