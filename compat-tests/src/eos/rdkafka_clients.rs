@@ -105,13 +105,14 @@ pub fn sender(setting: &Arc<Setting>, name: &str, mut random: Random) {
     }
 }
 
-/// Transactions over librdkafka: sends to `txn`, polls of it, commits and aborts.
-pub fn mixer(setting: &Arc<Setting>, name: &str, mut random: Random) {
+/// Transactions over librdkafka: sends to `txn`, polls of it, commits and aborts. Two of them may have one transactional id:
+/// each start of one fences the other.
+pub fn mixer(setting: &Arc<Setting>, name: &str, transactional_id: &str, mut random: Random) {
     let mut life = 0;
     while !setting.stopped() {
         life += 1;
         let process = format!("{name}.{life}");
-        let Some(producer) = Transactional::start(setting, name, &process) else { continue };
+        let Some(producer) = Transactional::start(setting, transactional_id, &process) else { continue };
         let consumer = assigned(setting, &process, &Place::all_of("txn"), true);
         for _ in 0..10 + random.below(60) {
             if setting.stopped() {

@@ -41,7 +41,7 @@ pub struct Plan {
     pub time: Duration,
     /// Apache Kafka instead of Ottla.
     pub apache: bool,
-    /// Of the broker; Apache Kafka takes the next one too, and the proxy has the one behind.
+    /// Of the broker; the next three are Apache Kafka's controller, the proxy, and Apache Kafka's own.
     pub port: u16,
     /// The proxy lies: the checker must find something.
     pub lie: Option<Lie>,
@@ -160,7 +160,16 @@ fn clients(setting: &Arc<Setting>, random: &mut Random) -> Vec<std::thread::Join
         start(format!("sender-{n}"), random, Box::new(rdkafka_clients::sender));
     }
     for n in 0..random.below(3) {
-        start(format!("mixer-{n}"), random, Box::new(rdkafka_clients::mixer));
+        let work = |setting: &Arc<Setting>, name: &str, random| rdkafka_clients::mixer(setting, name, name, random);
+        start(format!("mixer-{n}"), random, Box::new(work));
+    }
+    if random.percent(30) {
+        for n in 0..2 {
+            let work = |setting: &Arc<Setting>, name: &str, random| {
+                rdkafka_clients::mixer(setting, name, "twins", random);
+            };
+            start(format!("twin-{n}"), random, Box::new(work));
+        }
     }
     for n in 0..2 + random.below(3) {
         start(format!("raw-{n}"), random, Box::new(raw_clients::mixer));

@@ -37,13 +37,22 @@ impl Target {
     /// Starts a broker on `port` whose clients go to `advertised`.
     pub fn start(apache: bool, directory: &Path, port: u16, advertised: u16) -> Result<Self> {
         let mut settings: Vec<String> = SETTINGS.map(str::to_owned).to_vec();
-        settings.push(format!("advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}"));
+        let own = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}");
         if apache {
-            settings.push("transaction.state.log.min.isr=1".into());
+            // It talks to itself about transactions, over the network: not through the proxy.
+            let (controller, internal) = (port + 1, port + 3);
+            settings.extend([
+                "transaction.state.log.min.isr=1".into(),
+                format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},INTERNAL://127.0.0.1:{internal}"),
+                format!("{own},INTERNAL://127.0.0.1:{internal}"),
+                "inter.broker.listener.name=INTERNAL".into(),
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT".into(),
+            ]);
             let apache = Apache { directory: directory.join("kafka"), port, settings };
             apache.start()?;
             return Ok(Self::Apache(apache));
         }
+        settings.push(own);
         let mut process = Process::new(&directory.join("data"), &directory.join("log"), port, &settings);
         process.start()?;
         Ok(Self::Ottla(process))
