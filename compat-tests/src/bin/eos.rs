@@ -140,6 +140,7 @@ fn campaign() -> Result<()> {
     let totals = totals.into_inner().expect("not poisoned");
     println!("{}", totals.text(options.seconds));
     ensure!(totals.failed == 0, "{} of {} runs failed", totals.failed, totals.done);
+    ensure!(totals.committed > 0, "no transaction was committed");
     Ok(())
 }
 
