@@ -38,8 +38,10 @@ pub struct Strength {
     pub every: (u64, u64),
     /// Of 100 rounds so many have a kill.
     pub kill_percent: u64,
-    /// Requests are changed on their way so often: the proof that the checker notices.
+    /// In every round a request is changed on its way: the proof that the checker notices.
     pub lie: Option<Lie>,
+    /// No other harm.
+    pub calm: bool,
 }
 
 /// Harms until the time is up; leaves a broker that runs.
@@ -66,6 +68,9 @@ pub fn harm(
         if let Some(lie) = strength.lie {
             proxy.arm(lie.api(), random.below(4), Fault::Lie(lie));
             say(format!("lie: {lie:?}"));
+        }
+        if strength.calm {
+            continue;
         }
         for _ in 0..random.below(5) {
             let (api, skip, fault) = fault(&mut random);

@@ -95,16 +95,17 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let mut target = Target::start(plan.apache, directory.path(), plan.port, advertised)?;
     let address = format!("127.0.0.1:{advertised}");
     for (name, partitions) in TOPICS {
-        crate::clients::create_topic(&address, name, partitions, &[])?;
+        // A slow broker is asked twice, by librdkafka.
+        if let Err(error) = crate::clients::create_topic(&address, name, partitions, &[])
+            && !error.to_string().contains("AlreadyExists")
+        {
+            return Err(error);
+        }
     }
     let setting = Arc::new(Setting::new(&address, Recorder::default())?);
     let mut random = Random::new(plan.seed);
     let clients = clients(&setting, &mut random);
-    let strength = Strength {
-        every: if plan.calm { (1 << 40, 1 << 41) } else { (300, 2500) },
-        kill_percent: plan.kill_percent,
-        lie: plan.lie,
-    };
+    let strength = Strength { every: (300, 2500), kill_percent: plan.kill_percent, lie: plan.lie, calm: plan.calm };
     let harm = nemesis::harm(&setting, &mut target, &proxy, strength, random.fork(), plan.time);
     proxy.heal();
     let harm = harm?;

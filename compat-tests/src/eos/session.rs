@@ -453,13 +453,15 @@ impl Session {
             .with_committed(commit)
     }
 
-    /// The other result for a transaction that is over: INVALID_TXN_STATE.
+    /// The other result for a transaction that is over: INVALID_TXN_STATE. A commit that finds an abort may also be that of
+    /// a producer whose time was up, which is fenced (KAFKA-20785; Apache Kafka after 4.3).
     fn contradict(&mut self, version: i16, commit: bool) {
         let request = self.end_request(!commit);
         let code = |response: &kafka_protocol::messages::EndTxnResponse| response.error_code;
         match ask(&mut self.raw, &mut self.random, Manner::Once, (version, &request), code) {
             Err(Ended::Lost) => {}
             Err(Ended::Refused { code: INVALID_TXN_STATE, .. }) => {}
+            Err(Ended::Refused { code: PRODUCER_FENCED, .. }) if version >= 5 && !commit => {}
             Err(Ended::Refused { code, .. }) => {
                 if !self.may_be_fenced() {
                     self.unexpected(format!("EndTxn {version}, the other result: {code}"));
