@@ -105,7 +105,8 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let setting = Arc::new(Setting::new(&address, Recorder::default())?);
     let mut random = Random::new(plan.seed);
     let clients = clients(&setting, &mut random);
-    let strength = Strength { every: (300, 2500), kill_percent: plan.kill_percent, lie: plan.lie, calm: plan.calm };
+    let every = if plan.lie.is_some() { (50, 250) } else { (300, 2500) };
+    let strength = Strength { every, kill_percent: plan.kill_percent, lie: plan.lie, calm: plan.calm };
     let harm = nemesis::harm(&setting, &mut target, &proxy, strength, random.fork(), plan.time);
     proxy.heal();
     let harm = harm?;

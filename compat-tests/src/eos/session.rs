@@ -13,7 +13,8 @@ use kafka_protocol::messages::txn_offset_commit_request::{
 };
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest,
-    InitProducerIdRequest, ProduceRequest, ProduceResponse, TransactionalId, TxnOffsetCommitRequest,
+    InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse, TransactionalId,
+    TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -235,8 +236,20 @@ impl Session {
             .with_producer_id(self.producer_id.into())
             .with_producer_epoch(self.epoch);
         self.began = Instant::now();
-        let answered = self.ask(manner, version, &request, |response| response.error_code)?;
-        let identity = |response: &kafka_protocol::messages::InitProducerIdResponse| {
+        let code = |response: &InitProducerIdResponse| response.error_code;
+        let answered = match ask(&mut self.raw, &mut self.random, manner, (version, &request), code) {
+            Ok(answered) => answered,
+            Err(ended) => {
+                // A restarted coordinator does not know the epoch before the last: the log has no place for it.
+                if let Ended::Refused { code, uncertain } = &ended
+                    && !(*uncertain && [INVALID_PRODUCER_EPOCH, PRODUCER_FENCED].contains(code))
+                {
+                    self.refused(InitProducerIdRequest::KEY, version, *code);
+                }
+                return Err(ended);
+            }
+        };
+        let identity = |response: &InitProducerIdResponse| {
             (response.error_code, i64::from(response.producer_id), response.producer_epoch)
         };
         let (_, producer_id, epoch) = identity(&answered.first);
