@@ -195,10 +195,11 @@ impl Partition {
             leadership.epoch_start_offset = start_offset;
         }
         *leadership = Leadership { is_leader: true, leader_epoch, replicas, in_sync_replicas, ..*leadership };
-        self.advance_high_watermark(&leadership);
+        let before = self.log.high_watermark();
+        let high_watermark = self.advance_high_watermark(&leadership);
         drop(leadership);
-        self.after_high_watermark(self.log.high_watermark());
-        if is_new_epoch {
+        self.after_high_watermark(high_watermark);
+        if is_new_epoch || high_watermark != before {
             self.fetch_watchers.lock().on_change();
         }
         Ok(())

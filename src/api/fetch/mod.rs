@@ -349,6 +349,8 @@ fn topic_key(
 }
 
 #[cfg(test)]
+mod isolation_tests;
+#[cfg(test)]
 mod read_committed_tests;
 #[cfg(test)]
 mod session_property_tests;
