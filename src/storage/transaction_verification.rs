@@ -10,7 +10,7 @@ use crate::types::VerificationGuard;
 
 /// Producers of one log that may be verified at a time. Anyone may ask with any producer id: beyond it the older half is forgotten,
 /// and whose answer comes then is refused and asks again.
-pub(super) const MAX_VERIFICATIONS: usize = 100_000;
+pub(super) const MAX_VERIFICATIONS: usize = 10_000;
 
 /// Numbers are never used twice in a process: an answer to an old question fits no new one.
 static NEXT_GUARD: AtomicU64 = AtomicU64::new(1);

@@ -163,3 +163,32 @@ fn a_lost_directory_leaves_the_others() {
     assert_eq!(manager.logs().len(), 5);
     assert_eq!(manager.previous_broker_epoch(), -1);
 }
+
+/// `PartitionsWithLateTransactionsCount` and `ProducerIdCount`: what an operator sees of a transaction that nobody ends.
+#[test]
+fn late_transactions_and_producers_are_counted() {
+    let metrics = Arc::new(crate::telemetry::Metrics::default());
+    let options = LogManagerOptions { metrics: metrics.clone(), ..options() };
+    let clock = ManualClock::new(1_000_000);
+    let manager = LogManager::open(Env::simulated(clock.clone(), 7), options).unwrap();
+    for (number, is_transactional) in [(0, true), (1, false)] {
+        let log = create(&manager, &TopicPartition::new("t", number), 9);
+        let producer = BatchProperties {
+            producer_id: 5,
+            producer_epoch: 0,
+            base_sequence: 0,
+            is_transactional,
+            ..BatchProperties::default()
+        };
+        log.append_verified(batch(producer, 1, 1_000_000), 0, 0).unwrap();
+    }
+    let seen = || {
+        manager.delete_expired();
+        (metrics.producer_ids.get(), metrics.partitions_with_late_transactions.get())
+    };
+    assert_eq!(seen(), (2, 0));
+    clock.advance(Duration::from_millis(1_200_000));
+    assert_eq!(seen(), (2, 0));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(seen(), (2, 1));
+}
