@@ -119,7 +119,7 @@ fn campaign() -> Result<()> {
             let (options, totals) = (&options, &totals);
             scope.spawn(move || {
                 // A lane keeps its ports: nobody else may take one while its broker is down.
-                let port = match options.port {
+                let mut port = match options.port {
                     Some(port) => Ok(port + 4 * lane as u16),
                     None => Process::free_port(None),
                 };
@@ -132,7 +132,7 @@ fn campaign() -> Result<()> {
                     if number >= wanted {
                         break;
                     }
-                    one(options, options.seed + number, &port, totals);
+                    one(options, options.seed + number, &mut port, totals);
                 }
             });
         }
@@ -144,19 +144,26 @@ fn campaign() -> Result<()> {
     Ok(())
 }
 
-fn one(options: &Options, seed: u64, port: &Result<u16>, totals: &Mutex<Totals>) {
-    let port = port.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"));
-    let result = port.and_then(|port| {
+fn one(options: &Options, seed: u64, port: &mut Result<u16>, totals: &Mutex<Totals>) {
+    let attempt = |port: &Result<u16>| {
+        let port = *port.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
         run(&Plan {
             seed,
             time: Duration::from_secs(options.seconds),
             apache: options.apache,
-            port: *port,
+            port,
             lie: options.lie,
             kill_percent: options.kills,
             calm: options.calm,
         })
-    });
+    };
+    let mut result = attempt(port);
+    if let Err(error) = &result {
+        // Somebody took a port, say.
+        println!("seed {seed}: again, on other ports: {error:#}");
+        *port = Process::free_port(None);
+        result = attempt(port);
+    }
     let mut totals = totals.lock().expect("not poisoned");
     totals.done += 1;
     match result {

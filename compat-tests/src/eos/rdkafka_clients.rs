@@ -195,7 +195,10 @@ impl Transactional {
             }
         }
         if outcome != Outcome::Ok && good {
-            good = self.producer.abort_transaction(CALL).is_ok();
+            // An abort purges what waits for a retry and gives its sequence numbers to the next records, though the first try
+            // may have been written (librdkafka 2.12, `rd_kafka_toppar_purge_queues`): those would pass for duplicates of it,
+            // with any broker. So nothing may be outstanding.
+            good = self.producer.flush(CALL).is_ok() && self.producer.abort_transaction(CALL).is_ok();
         }
         let offsets = self.reports.offsets.lock().expect("not poisoned");
         for mop in &mut mops {

@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Error codes that ask for another try.
 const RETRIABLE: [i16; 12] = [3, 5, 6, 7, 13, 14, 15, 16, 19, 51, 56, 88];
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 pub(super) const INVALID_PRODUCER_EPOCH: i16 = 47;
 pub(super) const INVALID_TXN_STATE: i16 = 48;
 pub(super) const PRODUCER_FENCED: i16 = 90;
@@ -121,6 +122,9 @@ pub struct Session {
     pub fenced: bool,
     /// An InitProducerId of its own had no answer: coming late, it fences this producer.
     suspect: bool,
+    /// A Produce of the first generation had no answer. Coming late, between two transactions, it leaves its sequence number
+    /// with the partition's verification (`VerificationStateEntry.lowestSequence`), and the next batch is out of order.
+    stray: bool,
     setting: Arc<Setting>,
     raw: Raw,
     random: Random,
@@ -143,6 +147,7 @@ impl Session {
             began: Instant::now(),
             fenced: false,
             suspect: false,
+            stray: false,
             setting: Arc::clone(setting),
             raw: Raw::new(&setting.address, &process),
             process,
@@ -192,7 +197,8 @@ impl Session {
     /// A refusal is right only for a producer that was fenced, by somebody or by its transaction's age.
     fn refused(&self, key: i16, version: i16, code: i16) {
         let fencing = [INVALID_PRODUCER_EPOCH, PRODUCER_FENCED, INVALID_TXN_STATE, TRANSACTION_ABORTABLE];
-        if !self.may_be_fenced() || !fencing.contains(&code) {
+        let known = fencing.contains(&code) && self.may_be_fenced();
+        if !known && !(self.stray && code == OUT_OF_ORDER_SEQUENCE_NUMBER) {
             self.unexpected(format!("API {key} version {version}: error {code}"));
         }
     }
@@ -344,6 +350,7 @@ impl Session {
         let (version, request) = self.produce_request(place, values);
         let answered = self.ask(manner, version, &request, |response| produced(response).0)?;
         let offset = produced(&answered.first).1;
+        self.stray |= answered.uncertain && self.generation == Generation::One;
         if let Some(second) = answered.second.as_ref().map(produced)
             && second != (0, offset)
         {
