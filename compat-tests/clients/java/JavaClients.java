@@ -12,15 +12,9 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.*;
 
 /** The official Java clients against a broker: each check produces, reads back and compares. Usage: JavaClients HOST:PORT. */
-public class JavaClients {
-    interface Check { void run() throws Exception; }
-
-    static String bootstrap;
-    static Admin admin;
-
+public class JavaClients extends Checks {
     public static void main(String[] arguments) throws Exception {
-        bootstrap = arguments[0];
-        admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
+        connect(arguments);
         Map<String, Check> checks = new LinkedHashMap<>();
         for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
             checks.put("round trip, idempotent, " + codec, () -> roundTrip(Map.of("compression.type", codec)));
@@ -36,70 +30,7 @@ public class JavaClients {
         checks.put("topics, partitions, configurations", JavaClients::topics);
         checks.put("records, groups, offsets, cluster, log directories", JavaClients::groupsAndRecords);
         checks.put("an oversized batch and a bad name are refused", JavaClients::refusals);
-        int failed = 0;
-        for (Map.Entry<String, Check> check : checks.entrySet()) {
-            try {
-                check.getValue().run();
-                System.out.println("ok " + check.getKey());
-            } catch (Throwable error) {
-                failed++;
-                System.out.println("FAILED " + check.getKey());
-                error.printStackTrace(System.out);
-            }
-        }
-        admin.close();
-        System.out.println((checks.size() - failed) + " passed, " + failed + " failed");
-        System.exit(failed == 0 ? 0 : 1);
-    }
-
-    static void require(boolean condition, Object what) {
-        if (!condition) throw new AssertionError(String.valueOf(what));
-    }
-
-    static void equal(Object expected, Object actual) {
-        require(Objects.equals(expected, actual), "expected " + expected + ", got " + actual);
-    }
-
-    static byte[] bytes(String text) { return text == null ? null : text.getBytes(StandardCharsets.UTF_8); }
-
-    static String freshName() { return "java-" + UUID.randomUUID(); }
-
-    static String freshTopic(int partitions) throws Exception {
-        String topic = freshName();
-        admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1))).all().get(30, TimeUnit.SECONDS);
-        return topic;
-    }
-
-    static KafkaProducer<byte[], byte[]> producer(Map<String, ?> settings) {
-        Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", bootstrap));
-        all.putAll(settings);
-        return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
-    }
-
-    static KafkaConsumer<String, String> consumer(String group, Map<String, ?> settings) {
-        Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "auto.offset.reset", "earliest",
-            "enable.auto.commit", "false", "session.timeout.ms", "6000", "heartbeat.interval.ms", "500"));
-        if (group != null) all.put("group.id", group);
-        all.putAll(settings);
-        return new KafkaConsumer<>(all, new StringDeserializer(), new StringDeserializer());
-    }
-
-    static void produce(String topic, int partition, int from, int to) throws Exception {
-        try (KafkaProducer<byte[], byte[]> producer = producer(Map.of())) {
-            List<Future<RecordMetadata>> sends = new ArrayList<>();
-            for (int i = from; i < to; i++) {
-                sends.add(producer.send(new ProducerRecord<>(topic, partition, 1_700_000_000_000L + i, null, bytes("v" + i))));
-            }
-            for (Future<RecordMetadata> send : sends) send.get(30, TimeUnit.SECONDS);
-        }
-    }
-
-    static List<ConsumerRecord<String, String>> poll(Consumer<String, String> consumer, int count) {
-        List<ConsumerRecord<String, String>> records = new ArrayList<>();
-        long deadline = System.nanoTime() + 60_000_000_000L;
-        while (records.size() < count && System.nanoTime() < deadline) consumer.poll(Duration.ofMillis(200)).forEach(records::add);
-        equal(count, records.size());
-        return records;
+        run(checks);
     }
 
     static void roundTrip(Map<String, ?> settings) throws Exception {
@@ -308,16 +239,5 @@ public class JavaClients {
                 producer.send(new ProducerRecord<>("bad name!", bytes("x"))).get(30, TimeUnit.SECONDS);
             }
         });
-    }
-
-    static void refused(Class<? extends Exception> expected, Check action) throws Exception {
-        try {
-            action.run();
-        } catch (Exception error) {
-            Throwable cause = error instanceof ExecutionException ? error.getCause() : error;
-            require(expected.isInstance(cause), "expected " + expected.getSimpleName() + ", got " + cause);
-            return;
-        }
-        throw new AssertionError("not refused with " + expected.getSimpleName());
     }
 }
