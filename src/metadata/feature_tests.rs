@@ -75,6 +75,18 @@ fn a_level_goes_down_and_up_and_lasts_and_its_epoch_rises_with_every_change() {
     assert!(controller.image().provenance.last_contained_offset > epoch);
 }
 
+/// A directory that has agreed on no level, as those of earlier releases: 0 until somebody upgrades it.
+#[test]
+fn a_cluster_without_the_level_stays_without_until_it_is_upgraded() {
+    let cluster = Cluster::new();
+    update(&cluster.start(), &[(TRANSACTION_VERSION, 0, SAFE_DOWNGRADE)]);
+    let controller = cluster.start();
+    assert!(!controller.image().features.finalized().contains_key(TRANSACTION_VERSION));
+    assert_eq!(level(&controller), 0);
+    update(&controller, &[(TRANSACTION_VERSION, 2, UPGRADE)]);
+    assert_eq!(level(&cluster.start()), 2);
+}
+
 #[test]
 fn what_is_only_looked_at_changes_nothing() {
     let controller = Cluster::new().start();
