@@ -9,6 +9,8 @@ import uuid
 from controller_cases import controller
 from feature_cases import feature_cases
 from record_batch import batch, record
+from state_table import state_table
+from transaction_cases import transactions
 
 NOWHERE = uuid.UUID("00000000-0000-4000-8000-00000000dead")
 TIMESTAMP = 1_700_000_000_000
@@ -337,6 +339,10 @@ def groups():
     yield from every("DeleteGroups", 0, 2, "one with members", {"GroupsNames": ["static-5"]})
 
 
-def all_cases():
-    for part in (versions_and_garbage, topics, configurations, producing, reading, groups, controller, feature_cases):
-        yield from part()
+PARTS = (versions_and_garbage, topics, configurations, producing, reading, groups, controller, transactions, state_table, feature_cases)
+
+
+def all_cases(only=()):
+    for part in PARTS:
+        if not only or part.__name__ in only:
+            yield from part()

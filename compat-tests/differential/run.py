@@ -1,6 +1,6 @@
 """The same requests to Ottla and to Apache Kafka; the decoded answers compared.
 
-    differential/run [--only REGEX] [--list]
+    differential/run [--only REGEX] [--list] [--parts NAME,NAME]
 
 Each broker starts fresh and gets every case of cases.py in order. What must differ (ids, ports, times) is normalised; what
 differs for a reason is in known.py, and PROTOCOL.md lists the reason. Anything else fails.
@@ -32,6 +32,8 @@ class Facts:
 
     def __init__(self):
         self.topic_ids, self.members, self.generations = {}, {}, {}
+        self.transactions = {}  # producer id and epoch by transactional id
+        self.producers = {}  # transactional id by producer id
         self.session_id, self.producer_id = 0, -1
 
     def topic_id(self, name):
@@ -58,8 +60,11 @@ class Facts:
                 self.generations[request["GroupId"]] = answer["GenerationId"]
         if api == "Fetch" and answer.get("SessionId"):
             self.session_id = answer["SessionId"]
-        if api == "InitProducerId" and answer["ErrorCode"] == 0:
+        if api == "InitProducerId" and answer["ErrorCode"] == 0 and not request["TransactionalId"]:
             self.producer_id = answer["ProducerId"]
+        if api in ("InitProducerId", "EndTxn") and answer["ErrorCode"] == 0 and request["TransactionalId"] and answer.get("ProducerId", -1) >= 0:
+            self.transactions[request["TransactionalId"]] = answer["ProducerId"], answer["ProducerEpoch"]
+            self.producers[answer["ProducerId"]] = request["TransactionalId"]
 
 
 class Broker:
@@ -83,6 +88,14 @@ class Broker:
             if not re.search(r"'ErrorCode': (14|15|16)\b", repr(answer)):
                 break
             time.sleep(0.1)
+        if api == "UpdateFeatures":
+            time.sleep(0.3)  # Apache Kafka's brokers hear of it after it was answered
+        for _ in range(500):
+            # Apache Kafka answers when a transaction is decided; its markers follow.
+            if api != "DescribeTransactions" or "'TransactionState': 'Prepare" not in repr(answer):
+                break
+            time.sleep(0.01)
+            answer = self.ask_once(api, version, body)
         return answer
 
     def ask_once(self, api, version, body):
@@ -135,10 +148,18 @@ class Broker:
             return {name: self.normalise(api, part, name) for name, part in value.items()}
         if isinstance(value, list):
             parts = [self.normalise(api, part, field) for part in value]
+            if api == "DescribeTransactions" and field == "Partitions":
+                return sorted(parts)  # Kafka's come in the order of a hash map
             return sorted(parts, key=repr) if parts and isinstance(parts[0], dict) else parts
         if isinstance(value, uuid.UUID):
             return f"<id of {names[value]}>" if value in names else str(value)
-        if field in ("ThrottleTimeMs", "LogAppendTimeMs", "LastTimestamp", "SessionId", "ProducerId", "BrokerEpoch", "TotalBytes", "UsableBytes", "LogDir", "ClientHost", "FinalizedFeaturesEpoch"):
+        if field == "ProducerId" and value in self.facts.producers:
+            return f"<producer of {self.facts.producers[value]}>"
+        if field == "Timestamp" and isinstance(value, int) and value > 1_750_000_000_000:
+            return "<time of a marker>"
+        if field == "Records" and isinstance(value, bytes):
+            return records_of(value)
+        if field in ("ThrottleTimeMs", "TransactionStartTimeMs", "LogAppendTimeMs", "LastTimestamp", "SessionId", "ProducerId", "BrokerEpoch", "TotalBytes", "UsableBytes", "LogDir", "ClientHost", "FinalizedFeaturesEpoch"):
             return value if value in (0, -1, None) else f"<{field}>"
         if field in ("Host", "ClusterId"):
             return f"<{field}>"
@@ -152,6 +173,21 @@ class Broker:
             value = re.sub(r"-?\d{13,19}", "<time>", value)
             return re.sub(r"diff-[0-9a-f-]{36}", "<member>", re.sub(r"[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])", "<id>", value))
         return value
+
+
+def records_of(data):
+    """Batches of producers and markers without what differs: ids, the checksum over them, and the time of a marker."""
+    batches, position = [], 0
+    while len(data) - position >= 61:
+        length = 12 + struct.unpack(">i", data[position + 8:position + 12])[0]
+        batch, position = bytearray(data[position:position + length]), position + length
+        is_control = batch[22] & 0x20
+        if struct.unpack(">q", batch[43:51])[0] >= 0:
+            batch[17:21], batch[43:51] = b"\0" * 4, b"\0" * 8
+        if is_control:
+            batch[27:43] = b"\0" * 16
+        batches.append(bytes(batch).hex())
+    return batches + [data[position:].hex()]
 
 
 def kafka_text(identifier):
@@ -210,9 +246,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--parts", default="", help="functions of PARTS in cases.py; the others are not sent")
     parser.add_argument("--verbose", action="store_true", help="print the known differences too")
     options = parser.parse_args()
-    cases = list(all_cases())
+    cases = list(all_cases([name for name in options.parts.split(",") if name]))
     if options.list:
         print("\n".join(label for label, *_ in cases))
         return 0
@@ -222,7 +259,7 @@ def main():
         found = compare(ottla, kafka, api, version, body)
         for _ in range(3):
             # Apache Kafka's brokers hear of a change after it was answered: a read may need a moment.
-            if not found or not api.startswith(("Describe", "Metadata", "List")):
+            if not found or not api.startswith(("Describe", "Metadata", "List")) or "Transactions" in api:
                 break
             time.sleep(0.3)
             found = compare(ottla, kafka, api, version, body)

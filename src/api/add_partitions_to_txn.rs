@@ -53,6 +53,13 @@ pub fn handle(
         for result in added {
             results.push(result.await);
         }
+        let topics = results.iter().flat_map(|result| &result.topic_results);
+        let unsupported = ResponseError::UnsupportedVersion.code();
+        if topics.flat_map(|topic| &topic.results_by_partition).any(|result| result.partition_error_code == unsupported)
+        {
+            // The one error that Kafka has for the whole.
+            return AddPartitionsToTxnResponse::default().with_error_code(unsupported);
+        }
         AddPartitionsToTxnResponse::default().with_results_by_transaction(results)
     }))
 }
@@ -66,7 +73,10 @@ fn add_or_verify(
     let AddPartitionsToTxnTransaction { transactional_id, producer_epoch, verify_only, topics, .. } = transaction;
     let producer_id = *transaction.producer_id;
     let result = AddPartitionsToTxnResult::default().with_transactional_id(transactional_id.clone());
-    let partitions = partitions(topics);
+    let mut partitions = partitions(topics);
+    if verify_only {
+        partitions.dedup();
+    }
     let check = |name: &TopicPartition| {
         if api_version < BATCH_VERSION && is_internal_topic(&name.topic) {
             return Err(ResponseError::TopicAuthorizationFailed);
@@ -94,7 +104,7 @@ fn add_or_verify(
     })
 }
 
-/// In order, each once.
+/// In order, as often as they were named: so often each is answered.
 fn partitions(topics: Vec<AddPartitionsToTxnTopic>) -> Vec<TopicPartition> {
     let mut partitions: Vec<TopicPartition> = Vec::new();
     for topic in topics {
@@ -102,7 +112,6 @@ fn partitions(topics: Vec<AddPartitionsToTxnTopic>) -> Vec<TopicPartition> {
         partitions.extend(topic.partitions.into_iter().map(|number| TopicPartition::new(name.clone(), number)));
     }
     partitions.sort_unstable();
-    partitions.dedup();
     partitions
 }
 

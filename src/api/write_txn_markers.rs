@@ -18,7 +18,12 @@ use super::error_mapping::{NONE, ToErrorCode};
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
 use crate::env::BoxFuture;
-use crate::types::{EndTransactionMarker, GROUP_METADATA_TOPIC_NAME, TransactionResult, TransactionVersion};
+use crate::types::{
+    EndTransactionMarker, GROUP_METADATA_TOPIC_NAME, NO_PRODUCER_ID, TransactionResult, TransactionVersion,
+};
+
+/// Stands for no producer epoch.
+const NO_PRODUCER_EPOCH: i16 = -1;
 
 /// What became of one marker on one partition.
 struct Written {
@@ -80,6 +85,10 @@ fn write(
     // Kafka asks no more of a partition than that it is here and online.
     let found = services.replicas.partition_by_name(topic, partition);
     let found = found.map_err(|_| ResponseError::UnknownTopicOrPartition)?;
+    if marker.producer_id == NO_PRODUCER_ID || marker.producer_epoch == NO_PRODUCER_EPOCH {
+        // Kafka cannot build such a batch (`MemoryRecordsBuilder`).
+        return Err(ResponseError::UnknownServerError);
+    }
     if topic == GROUP_METADATA_TOPIC_NAME {
         let completed = services.groups.complete_transaction(partition, marker);
         let completed = completed.map_err(|error| of_group_coordinator(error.response_error()))?;

@@ -104,6 +104,18 @@ fn old_epochs_of_producer_and_coordinator_are_refused() {
     assert_eq!(partition(&broker, 0).log_end_offset(), 3);
 }
 
+/// Found by the state table against Apache Kafka: a batch of a producer without an epoch must not get into the log.
+#[test]
+fn a_marker_without_an_identity_is_refused() {
+    let broker = TestBroker::new();
+    broker.create_topic("t", 1, &[]);
+    let one = [("t", &[0][..])];
+    let unknown = ResponseError::UnknownServerError.code();
+    assert_eq!(code_of(&broker, marker(-1, 0, false, &one)), unknown);
+    assert_eq!(code_of(&broker, marker(0, 0, false, &one).with_producer_id((-1).into())), unknown);
+    assert_eq!(partition(&broker, 0).log_end_offset(), 0);
+}
+
 #[test]
 fn results_of_one_producer_come_together() {
     let broker = TestBroker::new();

@@ -285,6 +285,24 @@ fn an_id_that_nobody_knows_has_no_transaction() {
     assert_eq!(shard.verify_partitions(request("now"), &[partition(0)]), Err(unknown));
 }
 
+/// Found by the state table against Apache Kafka: the records of level 0 cannot tell what a client of the second generation needs.
+#[test]
+fn at_level_0_clients_of_the_second_generation_are_refused() {
+    for (level, expected) in [(TransactionVersion::Tv0, Err(E::UnsupportedVersion)), (TransactionVersion::Tv1, Ok(()))]
+    {
+        for state in [S::Ongoing, S::CompleteCommit] {
+            let metadata = TransactionMetadata { client_version: TransactionVersion::Tv0, ..metadata(state, EPOCH) };
+            let client = TransactionVersion::Tv2;
+            let mut shard = shard_with(level, metadata);
+            let added = shard.add_partitions(request("now"), &[partition(9)], client, START_MS);
+            assert_eq!(added.response, expected, "{level:?} {state:?}");
+            let ended = shard.end_transaction(request("now"), TransactionResult::Abort, client, None, START_MS);
+            assert_eq!(done(ended.response).map(|_| ()), expected, "{level:?} {state:?}");
+            assert_eq!((added.records.is_empty(), ended.records.is_empty()), (expected.is_err(), expected.is_err()));
+        }
+    }
+}
+
 #[test]
 fn a_new_id_takes_a_new_producer_id_whatever_identity_is_claimed() {
     for expected in [None, Some((77, 5))] {

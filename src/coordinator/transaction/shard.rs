@@ -226,6 +226,9 @@ impl TransactionShard {
         if is_ongoing && partitions.iter().all(|partition| metadata.partitions.contains(partition)) {
             return Decision::respond(Ok(()));
         }
+        if let Err(error) = self.check_records_hold(version) {
+            return Decision::respond(Err(error));
+        }
         let next = metadata.add_partitions(partitions, version, now_ms);
         Decision::write(Ok(()), vec![self.record(request.transactional_id, next)])
     }
@@ -264,6 +267,10 @@ impl TransactionShard {
         let judged = match version.supports_epoch_bump() {
             true => end::judge(metadata, request, result),
             false => end::judge_without_epoch_bump(metadata, request, result),
+        };
+        let judged = match judged {
+            Ok(end::Verdict::End) => self.check_records_hold(version).map(|()| end::Verdict::End),
+            other => other,
         };
         let repeated = match version.supports_epoch_bump() {
             true => (metadata.producer_id, metadata.producer_epoch),
@@ -389,6 +396,13 @@ impl TransactionShard {
                 transaction_version: metadata.client_version,
             },
         }
+    }
+
+    /// The records of level 0 have no room for what a client of the second generation needs after a restart: its version, and the
+    /// identity that comes with the markers. Kafka fails to build them (`TransactionLog.valueToBytes`).
+    fn check_records_hold(&self, client_version: TransactionVersion) -> Outcome<()> {
+        let holds = self.shared.transaction_version().uses_flexible_records() || !client_version.supports_epoch_bump();
+        if holds { Ok(()) } else { Err(ResponseError::UnsupportedVersion) }
     }
 
     fn record(&self, transactional_id: &str, metadata: TransactionMetadata) -> TransactionRecord {
