@@ -5,6 +5,7 @@ use kafka_protocol::ResponseError;
 use super::metadata::{LAST_USABLE_EPOCH, NO_PRODUCER_EPOCH, TransactionMetadata};
 use super::shard::{Outcome, ProducerIdentity, ProducerRequest};
 use super::state::TransactionState;
+use crate::mutant;
 use crate::types::{NO_PRODUCER_ID, TransactionResult};
 
 /// What EndTxn answers before transaction.version 2, where a transaction's end changes no identity.
@@ -58,7 +59,8 @@ pub fn judge(
     let is_current = metadata.producer_epoch == request.producer_epoch;
     let is_retry = is_retry_of_rotation || request.producer_epoch.checked_add(1) == Some(metadata.producer_epoch);
     let is_complete = matches!(metadata.state, TransactionState::CompleteCommit | TransactionState::CompleteAbort);
-    let is_valid = is_current || (is_retry && is_complete);
+    let is_late_taken = mutant::is_active("late-end-of-the-next-transaction");
+    let is_valid = is_current || (is_retry && (is_complete || is_late_taken));
     if !is_valid {
         return Err(ResponseError::ProducerFenced);
     }

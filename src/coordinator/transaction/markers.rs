@@ -55,6 +55,7 @@ pub(super) fn write_markers(
 
 async fn complete(env: Env, writer: Arc<dyn MarkerWriter>, shard: Arc<Shard<TransactionShard>>, work: MarkerWork) {
     let MarkerWork { transactional_id, completion, mut partitions, marker } = work;
+    let mut is_first_try = true;
     loop {
         // All appends first, then all waits.
         let writes: Vec<_> = partitions.iter().map(|partition| writer.write(partition, &marker)).collect();
@@ -67,7 +68,10 @@ async fn complete(env: Env, writer: Arc<dyn MarkerWriter>, shard: Arc<Shard<Tran
                     done.push(partition);
                 }
                 MarkerOutcome::Retry(reason) => {
-                    tracing::info!(%transactional_id, %partition, reason, "a marker could not be written, trying again");
+                    // Said once: a log directory may be offline for days.
+                    if is_first_try {
+                        tracing::warn!(%transactional_id, %partition, reason, "cannot write a marker, will try again");
+                    }
                     failed.push(partition);
                 }
                 // As in Kafka: whoever fenced it decides; this transaction stays prepared.
@@ -78,6 +82,7 @@ async fn complete(env: Env, writer: Arc<dyn MarkerWriter>, shard: Arc<Shard<Tran
             }
         }
         partitions = failed;
+        is_first_try = false;
         let progress = match shard.write(|state, now| state.markers_written(&transactional_id, completion, &done, now))
         {
             // Nobody has to wait for the commit: what is lost of it is written again by who loads the shard.

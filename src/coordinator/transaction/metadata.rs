@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::state::TransactionState;
+use crate::mutant;
 use crate::types::{NO_PRODUCER_ID, TopicPartition, TransactionResult, TransactionVersion};
 
 /// The epoch of who has none.
@@ -86,7 +87,7 @@ impl TransactionMetadata {
 
     /// No further epoch may be given to a producer.
     pub fn is_epoch_exhausted(&self) -> bool {
-        self.producer_epoch >= LAST_USABLE_EPOCH
+        self.producer_epoch >= LAST_USABLE_EPOCH && !mutant::is_active("epochs-without-end")
     }
 
     /// Whether the open transaction has been so for longer than it may.
@@ -197,11 +198,12 @@ impl TransactionMetadata {
         new_producer_id: Option<i64>,
         now_ms: i64,
     ) -> Attempt<Self> {
-        if version.supports_epoch_bump() {
+        let fences = !mutant::is_active("abort-without-fencing");
+        if version.supports_epoch_bump() && fences {
             return self.prepare(TransactionResult::Abort, version, new_producer_id, now_ms);
         }
         let fenced = Self {
-            producer_epoch: self.producer_epoch.saturating_add(1),
+            producer_epoch: self.producer_epoch.saturating_add(i16::from(fences)),
             last_producer_epoch: NO_PRODUCER_EPOCH,
             ..self.clone()
         };

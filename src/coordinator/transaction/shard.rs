@@ -15,6 +15,7 @@ use super::record::{self, TransactionRecord, TransactionValue};
 use super::state::TransactionState;
 use crate::coordinator::CoordinatorError;
 use crate::coordinator::runtime::{Decision, Effect, KeyValue, StateMachine};
+use crate::mutant;
 use crate::types::{EndTransactionMarker, TopicPartition, TransactionResult, TransactionVersion};
 
 /// Says which identity a producer has: id and epoch.
@@ -302,14 +303,15 @@ impl TransactionShard {
         written: &[TopicPartition],
         now_ms: i64,
     ) -> Decision<Self, Progress> {
-        let Some(current) = self.completions.get_mut(transactional_id).filter(|current| current.id == completion)
-        else {
+        let is_any_taken = mutant::is_active("completion-of-an-earlier-transaction");
+        let current = self.completions.get_mut(transactional_id);
+        let Some(current) = current.filter(|current| current.id == completion || is_any_taken) else {
             return Decision::respond(Progress::NotWanted);
         };
         for partition in written {
             current.remaining.remove(partition);
         }
-        let is_done = current.remaining.is_empty();
+        let is_done = current.remaining.is_empty() || mutant::is_active("complete-with-markers-missing");
         match self.transactions.get(transactional_id).filter(|metadata| metadata.state.is_prepared()) {
             None => Decision::respond(Progress::NotWanted),
             Some(_) if !is_done => Decision::respond(Progress::Remaining),
@@ -427,7 +429,7 @@ fn check_identity(metadata: &TransactionMetadata, request: ProducerRequest<'_>) 
     if metadata.producer_id != request.producer_id {
         return Err(ResponseError::InvalidProducerIdMapping);
     }
-    if metadata.producer_epoch != request.producer_epoch {
+    if metadata.producer_epoch != request.producer_epoch && !mutant::is_active("zombie-in-the-transaction") {
         return Err(ResponseError::ProducerFenced);
     }
     Ok(())
@@ -469,6 +471,9 @@ impl StateMachine for TransactionShard {
             completion.id = self.shared.next_completion();
         }
         for (transactional_id, completion) in &self.completions {
+            if mutant::is_active("decided-transactions-forgotten") {
+                break;
+            }
             if let Some(metadata) = self.transactions.get(transactional_id) {
                 let work = self.marker_work(transactional_id, completion.id, metadata);
                 decision.effects.push(Effect::Emit(TransactionOutput::WriteMarkers(work)));
