@@ -53,6 +53,9 @@ impl<P> Waiting<P> {
     }
 }
 
+/// How long after a failure that left the state as it was a timer fires again.
+const TIMER_RETRY_BACKOFF: Duration = Duration::from_secs(10);
+
 type Sender<P> = oneshot::Sender<Result<Answered<P>, CoordinatorError>>;
 /// Takes what a shard emits. Called without the shard's lock, on the thread of the decision if its records are committed at once,
 /// so that what follows from a request has happened when its answer leaves.
@@ -235,8 +238,15 @@ impl<S: StateMachine> Shard<S> {
         loop {
             let more = self.with_active(|shard, active, deliveries| {
                 let Some(key) = active.timers.pop_due(now) else { return Ok(false) };
-                shard.commit(active, deliveries, &mut |state: &mut S, now_ms| state.expired(key.clone(), now_ms))?;
-                Ok(true)
+                let decided =
+                    shard.commit(active, deliveries, &mut |state: &mut S, now_ms| state.expired(key.clone(), now_ms));
+                if let Err(error @ CoordinatorError::RecordsTooLarge { .. }) = &decided {
+                    // The state stays, and so must its timer, or nothing would ever time out again.
+                    tracing::error!(partition = %shard.partition, %error, ?key, "a timer could not write its records");
+                    active.timers.schedule(key, now + TIMER_RETRY_BACKOFF);
+                    return Ok(true);
+                }
+                decided.map(|()| true)
             });
             match more {
                 Ok(true) => {}

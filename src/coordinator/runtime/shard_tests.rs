@@ -170,6 +170,21 @@ fn records_that_do_not_fit_change_nothing() {
     assert_eq!(total(&start(&world.clock, &world.log)), Ok(50));
 }
 
+#[test]
+fn a_timer_whose_records_do_not_fit_fires_again() {
+    let world = world();
+    world.log.set_max_batch_bytes(10);
+    world.clock.advance(Duration::from_secs(10));
+    world.shard.run_due_timers();
+    assert_eq!(total(&world.shard), Ok(0));
+    world.log.set_max_batch_bytes(1_000);
+    world.shard.run_due_timers();
+    assert_eq!(total(&world.shard), Ok(0), "not at once");
+    world.clock.advance(TIMER_RETRY_BACKOFF);
+    world.shard.run_due_timers();
+    assert_eq!(total(&world.shard), Ok(1));
+}
+
 /// KAFKA-6683: what a failed write left in the log is not what memory says. Here the second of several batches fails.
 #[test]
 fn kafka_6683_a_write_that_fails_half_way_is_read_from_the_log_again() {
