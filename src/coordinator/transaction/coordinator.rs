@@ -31,9 +31,6 @@ use crate::types::{
     NO_PRODUCER_ID, TRANSACTION_STATE_TOPIC_NAME, TopicPartition, TransactionResult, TransactionVersion,
 };
 
-/// The feature whose level says which generation of the protocol the cluster has finalized (KIP-890).
-pub const TRANSACTION_VERSION_FEATURE: &str = "transaction.version";
-
 /// First version of InitProducerId whose clients know PRODUCER_FENCED.
 const INIT_PRODUCER_FENCED_VERSION: i16 = 4;
 
@@ -366,7 +363,7 @@ impl MetadataPublisher for TransactionMetadataPublisher {
         if let Some(topic) = image.topics.topic(TRANSACTION_STATE_TOPIC_NAME) {
             self.0.set_partition_count(i32::try_from(topic.partitions().count()).unwrap_or(i32::MAX));
         }
-        self.0.set_transaction_version(image.features.level(TRANSACTION_VERSION_FEATURE));
+        self.0.set_transaction_version(image.features.transaction_version().level());
     }
 }
 

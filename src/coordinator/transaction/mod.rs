@@ -23,8 +23,7 @@
 //! - Differences to Kafka 4.3, on purpose: a commit that comes after the coordinator has aborted is PRODUCER_FENCED, not
 //!   INVALID_TXN_STATE (KAFKA-20785, fixed in Kafka after 4.3); InitProducerId of a producer whose epochs are used up is
 //!   fenced or repeated like any other (Kafka: UNKNOWN_SERVER_ERROR), and may be repeated more than once; a failed append
-//!   drops the shard's memory and loads it again, so no epoch is ever bumped in memory only; patterns of ListTransactions are
-//!   matched without backtracking.
+//!   drops the shard's memory and loads it again, so no epoch is ever bumped in memory only.
 
 mod config;
 mod coordinator;
@@ -39,7 +38,7 @@ mod shard;
 mod state;
 
 pub use config::TransactionConfig;
-pub use coordinator::{TRANSACTION_VERSION_FEATURE, TransactionCoordinator, TransactionMetadataPublisher};
+pub use coordinator::{TransactionCoordinator, TransactionMetadataPublisher};
 pub use markers::{LocalMarkers, MARKER_RETRY_BACKOFF, MarkerOutcome, MarkerWriter};
 pub use producer_ids::{ControllerProducerIds, ProducerIdBlock, ProducerIdSource};
 
