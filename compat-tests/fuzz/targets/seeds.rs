@@ -19,6 +19,7 @@ fn write_all() {
     let directory = Path::new(&directory);
     requests(&directory.join("requests"));
     internal_records(&directory.join("internal_records"));
+    coordinator_logs(&directory.join("coordinator_logs"));
     batches(directory);
     damages(&directory.join("log_directory"));
     metadata(&directory.join("metadata_log"));
@@ -64,6 +65,27 @@ fn internal_records(directory: &Path) {
         };
         let bytes = hexadecimal(words.nth(1).unwrap_or_default());
         write(directory, &format!("{number}-{name}"), &[&[kind], &bytes[..]].concat());
+    }
+}
+
+/// Every value of a coordinator's record under a key of its kind, plain and in a transaction that a marker ends.
+fn coordinator_logs(directory: &Path) {
+    for (number, line) in RECORDS.lines().enumerate() {
+        let (name, rest) = line.split_once(' ').unwrap_or_default();
+        let value = hexadecimal(rest.split_once(' ').unwrap_or_default().1);
+        // Keys without their type: transactional id, offset (group, topic, partition), group.
+        let (topic, flags, key): (u8, u8, &[u8]) = match name {
+            _ if name.starts_with("TransactionLogValue") => (0, 4, b"\0\x01a"),
+            _ if name.contains("OffsetCommitValue") => (1, 4, b"\0\x01a\0\x01t\0\0\0\0"),
+            _ if name.starts_with("GroupMetadataValue") => (1, 4 | 1 << 4, b"\0\x01a"),
+            _ => continue,
+        };
+        let Ok(value_length) = u8::try_from(value.len()) else { continue };
+        let record = |flags: u8| [&[flags, key.len() as u8, value_length], key, &value].concat();
+        write(directory, &format!("{number}-{name}"), &[&[topic], &record(flags)[..]].concat());
+        let in_transaction =
+            [&[topic], &record(flags | 1)[..], &[2 | 1, 0, 0], &record(flags | 1), &[2, 0, 0]].concat();
+        write(directory, &format!("{number}-{name}-transaction"), &in_transaction);
     }
 }
 
