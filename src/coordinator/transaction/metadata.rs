@@ -180,7 +180,7 @@ impl TransactionMetadata {
             // An abort of nothing; it needs some start.
             next.start_ms = now_ms;
         }
-        if version.supports_epoch_bump() {
+        if version.supports_epoch_bump() && !mutant::is_active("end-without-a-higher-epoch") {
             if self.is_epoch_exhausted() {
                 let Some(producer_id) = new_producer_id else { return Attempt::NeedsProducerId };
                 next.next_producer_id = producer_id;

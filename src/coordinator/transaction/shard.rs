@@ -279,8 +279,10 @@ impl TransactionShard {
         };
         match judged {
             Err(error) => refuse(error),
-            Ok(end::Verdict::Repeated) => Decision::respond(Attempt::Done(Ok(repeated))),
-            Ok(end::Verdict::End) => match metadata.prepare(result, version, new_producer_id, now_ms) {
+            Ok(end::Verdict::Repeated) if !mutant::is_active("repeated-end-executed-twice") => {
+                Decision::respond(Attempt::Done(Ok(repeated)))
+            }
+            Ok(_) => match metadata.prepare(result, version, new_producer_id, now_ms) {
                 Attempt::NeedsProducerId => Decision::respond(Attempt::NeedsProducerId),
                 Attempt::Done(next) => {
                     let identity = match version.supports_epoch_bump() {
@@ -366,7 +368,8 @@ impl TransactionShard {
     fn remove_all_expired(&self, now_ms: i64) -> Decision<Self, ()> {
         let oldest = now_ms - self.shared.config.transactional_id_expiration_ms;
         let expired = (self.transactions.iter())
-            .filter(|(_, metadata)| metadata.state.is_idle() && metadata.last_update_ms <= oldest)
+            .filter(|(_, metadata)| metadata.state.is_idle() || mutant::is_active("expiry-of-an-open-transaction"))
+            .filter(|(_, metadata)| metadata.last_update_ms <= oldest)
             .map(|(id, _)| TransactionRecord { transactional_id: id.clone(), value: None });
         Decision { divisible: true, ..Decision::write((), expired.collect()) }
     }
