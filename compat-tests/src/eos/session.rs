@@ -261,6 +261,7 @@ impl Session {
         let (_, producer_id, epoch) = identity(&answered.first);
         if let Some(second) = &answered.second
             && identity(second) != (0, producer_id, epoch)
+            && !(answered.uncertain && second.error_code != 0)
         {
             self.unexpected(format!("a repeated bump: {:?} after {producer_id}:{epoch}", identity(second)));
         }
