@@ -164,8 +164,12 @@ fn mix(
         Plan::Zombie => return zombie(setting, name, session, transaction, place, random),
     };
     result?;
-    if session.generation == Generation::Two && random.percent(15) && session.epoch() > epoch {
-        late(setting, session, place, epoch, offset);
+    if random.percent(15) {
+        match session.generation {
+            Generation::One => late(setting, session, place, epoch, None),
+            Generation::Two if session.epoch() > epoch => late(setting, session, place, epoch, offset),
+            Generation::Two => {}
+        }
     }
     between(session, random)
 }

@@ -510,10 +510,15 @@ impl Session {
     }
 
     /// A record that comes after the end of its transaction, with the epoch of then: refused. As long as the marker is not
-    /// written it may pass for a repetition of the batch that is there, at `offset`; it is never appended.
+    /// written it may pass for a repetition of the batch that is there, at `offset`; it is never appended. In the first
+    /// generation it is the next record of the producer, which nobody has added to a transaction: a hanging one without
+    /// verification.
     pub fn late_produce(&mut self, place: Place, value: u64, epoch: i16, offset: Option<i64>) {
         let current = std::mem::replace(&mut self.epoch, epoch);
-        let sequences = std::mem::take(&mut self.sequences);
+        let sequences = self.sequences.clone();
+        if self.generation == Generation::Two {
+            self.sequences.clear();
+        }
         let (version, request) = self.produce_request(place, &[value]);
         (self.epoch, self.sequences) = (current, sequences);
         let code = |response: &ProduceResponse| produced(response).0;
