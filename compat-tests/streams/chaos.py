@@ -28,6 +28,19 @@ START_SECONDS_MAX = 60
 RUN_SECONDS_MAX = 120  # of the application, from its start to its halt
 
 
+def free_port():
+    """Below the ports that the system gives to connections, which would take it while the broker is down; with its neighbour."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        try:
+            for number in (port, port + 1):
+                with socket.socket() as free:
+                    free.bind(("127.0.0.1", number))
+            return port
+        except OSError:
+            continue
+
+
 class Broker:
     def __init__(self, directory, port, apache_kafka):
         self.directory, self.port, self.apache_kafka, self.process = directory, port, apache_kafka, None
@@ -68,9 +81,7 @@ class Broker:
 class Chaos:
     def __init__(self, options, directory):
         self.options, self.directory = options, directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.bootstrap = f"127.0.0.1:{port}"
         self.broker = Broker(directory, port, options.apache_kafka)
         self.random = random.Random(options.seed)

@@ -15,7 +15,16 @@ import org.apache.kafka.common.serialization.*;
 public class Load {
     static final int RECORD_BYTES = 100;
 
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        try {
+            measure(arguments);
+        } catch (Exception error) {
+            error.printStackTrace();
+            System.exit(1);
+        }
+    }
+
+    static void measure(String[] arguments) throws Exception {
         int producers = Integer.parseInt(arguments[1]), records = Integer.parseInt(arguments[2]);
         double warmUp = Double.parseDouble(arguments[3]), seconds = Double.parseDouble(arguments[4]);
         String topic = "load-" + UUID.randomUUID();
@@ -23,12 +32,14 @@ public class Load {
             admin.createTopics(List.of(new NewTopic(topic, producers, (short) 1))).all().get();
         }
         AtomicBoolean measuring = new AtomicBoolean(), stopped = new AtomicBoolean();
+        CountDownLatch first = new CountDownLatch(producers); // transactions
         ExecutorService threads = Executors.newFixedThreadPool(producers);
         List<Future<List<Long>>> running = new ArrayList<>();
         for (int i = 0; i < producers; i++) {
             int partition = i;
-            running.add(threads.submit(() -> produce(arguments[0], topic, partition, records, measuring, stopped)));
+            running.add(threads.submit(() -> produce(arguments[0], topic, partition, records, first, measuring, stopped)));
         }
+        first.await(); // a new broker takes seconds for the topic of its coordinator
         TimeUnit.MILLISECONDS.sleep((long) (warmUp * 1000));
         var system = (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
         System.out.println("begin");
@@ -48,7 +59,7 @@ public class Load {
     }
 
     /** Nanoseconds of each commit that ended while it was measured. */
-    static List<Long> produce(String bootstrap, String topic, int partition, int records, AtomicBoolean measuring, AtomicBoolean stopped) {
+    static List<Long> produce(String bootstrap, String topic, int partition, int records, CountDownLatch first, AtomicBoolean measuring, AtomicBoolean stopped) {
         List<Long> commits = new ArrayList<>();
         byte[] value = new byte[RECORD_BYTES];
         new Random(partition).nextBytes(value);
@@ -60,6 +71,7 @@ public class Load {
                 for (int i = 0; i < records; i++) producer.send(new ProducerRecord<>(topic, partition, null, value));
                 long begin = System.nanoTime();
                 producer.commitTransaction();
+                first.countDown();
                 if (measuring.get()) commits.add(System.nanoTime() - begin);
             }
         }

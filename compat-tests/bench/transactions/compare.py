@@ -1,6 +1,7 @@
 """Transactions per second, CPU per transaction and commit latency of Ottla beside Apache Kafka. See run."""
 import argparse
 import os
+import random
 import signal
 import socket
 import statistics
@@ -13,9 +14,16 @@ SETTINGS = {"group.initial.rebalance.delay.ms": "0"}
 
 
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """Below the ports that the system gives to connections, with its neighbour: Apache Kafka's controller."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        try:
+            for number in (port, port + 1):
+                with socket.socket() as free:
+                    free.bind(("127.0.0.1", number))
+            return port
+        except OSError:
+            continue
 
 
 class Ottla:
@@ -86,8 +94,10 @@ def main():
     parser.add_argument("--only", choices=["ottla", "kafka"])
     options = parser.parse_args()
     kinds = [kind for kind, name in ((Ottla, "ottla"), (ApacheKafka, "kafka")) if options.only in (None, name)]
-    brokers = [kind(tempfile.mkdtemp(prefix="ottla-bench."), options.apache_kafka) for kind in kinds]
+    brokers = []
     try:
+        for kind in kinds:
+            brokers.append(kind(tempfile.mkdtemp(prefix="ottla-bench."), options.apache_kafka))
         columns = ["transactions/s", "broker CPU us", "commit p50 ms", "commit p99 ms", "load CPU us"]
         print(f"{'producers x records':20} {'broker':13}" + "".join(f"{column:>16}" for column in columns), flush=True)
         for producers in (1, 8):
