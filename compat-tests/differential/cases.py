@@ -130,7 +130,7 @@ def configurations():
     yield from every("IncrementalAlterConfigs", 0, 1, "subtract", set_to(topic, "cleanup.policy", "compact", 3))
     yield from every("IncrementalAlterConfigs", 0, 1, "delete", set_to(topic, "retention.ms", None, 1))
     for label, body in [("a bad value", set_to(topic, "retention.ms", "x")), ("an unknown name", set_to(topic, "no.such", "1")), ("append to no list", set_to(topic, "retention.ms", "1", 2)),
-                        ("a null value", set_to(topic, "retention.ms", None)), ("an unknown operation", set_to(topic, "retention.ms", "1", 9)), ("an unknown topic", set_to({"ResourceType": 2, "ResourceName": "nobody"}, "retention.ms", "1")),
+                        ("a null value", set_to(topic, "retention.ms", None)), ("an unknown operation", set_to(topic, "retention.ms", "1", 9)), ("an unknown topic", set_to({"ResourceType": 2, "ResourceName": "nobody"}, "retention.ms", "86400000000000")),
                         ("another broker", set_to({"ResourceType": 4, "ResourceName": "77"}, "log.retention.ms", "1")), ("a read-only broker key", set_to(broker, "node.id", "3")),
                         ("a resource twice", {"Resources": set_to(topic, "retention.ms", "1")["Resources"] * 2}), ("a name twice", {"Resources": [{**topic, "Configs": [{"Name": "retention.ms", "ConfigOperation": 0, "Value": "1"}] * 2}]}),
                         ("only validate", {**set_to(topic, "retention.ms", "5"), "ValidateOnly": True}), ("an unknown resource type", set_to({"ResourceType": 77, "ResourceName": "x"}, "a", "1"))]:
@@ -144,7 +144,7 @@ def configurations():
     yield from every("AlterConfigs", 0, 2, "replace", replace(topic, retention_ms="5000000"))
     yield from every("AlterConfigs", 0, 2, "a bad value", replace(topic, retention_ms="x"))
     yield from every("AlterConfigs", 0, 2, "a null value", replace(topic, retention_ms=None))
-    yield from every("AlterConfigs", 0, 2, "an unknown topic", replace({"ResourceType": 2, "ResourceName": "nobody"}, retention_ms="1"))
+    yield from every("AlterConfigs", 0, 2, "an unknown topic", replace({"ResourceType": 2, "ResourceName": "nobody"}, retention_ms="86400000000000"))
     yield from every("AlterConfigs", 0, 2, "only validate", {**replace(topic), "ValidateOnly": True})
     yield from every("AlterConfigs", 2, 2, "nothing: all defaults", replace(topic))
     yield from every("ListConfigResources", 0, 0, "plain", {})
