@@ -198,7 +198,8 @@ impl Session {
     fn refused(&self, key: i16, version: i16, code: i16) {
         let fencing = [INVALID_PRODUCER_EPOCH, PRODUCER_FENCED, INVALID_TXN_STATE, TRANSACTION_ABORTABLE];
         let known = fencing.contains(&code) && self.may_be_fenced();
-        if !known && !(self.stray && code == OUT_OF_ORDER_SEQUENCE_NUMBER) {
+        let is_stray = self.stray && code == OUT_OF_ORDER_SEQUENCE_NUMBER;
+        if !known && !is_stray {
             self.unexpected(format!("API {key} version {version}: error {code}"));
         }
     }
