@@ -158,7 +158,60 @@ def test_admin_records_and_offsets(bootstrap, topic, admin):
     reader.close()
 
 
-def test_transactions_are_refused_clearly(bootstrap, name):
-    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": name})
-    with pytest.raises(KafkaException):
-        producer.init_transactions(10)
+def values_of(reader, topic, expected):
+    """What a reader of all three partitions sees, in order of its values; waits for as many as are expected."""
+    reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(3)])
+    seen, deadline = [], time.monotonic() + 30
+    while len(seen) < expected and time.monotonic() < deadline:
+        record = reader.poll(0.5)
+        if record is not None and not record.error():
+            seen.append(record.value())
+    reader.close()
+    return sorted(seen)
+
+
+def test_transactions_are_seen_whole_or_not_at_all(bootstrap, topic):
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic})
+    producer.init_transactions(30)
+    for round_, end in enumerate([producer.commit_transaction, producer.abort_transaction, producer.commit_transaction]):
+        producer.begin_transaction()
+        for index in range(30):
+            producer.produce(topic, b"%d-%02d" % (round_, index), partition=index % 3)
+        # What an abort takes back has reached the broker.
+        assert producer.flush(30) == 0
+        end(30)
+    committed = sorted(b"%d-%02d" % (round_, index) for round_ in (0, 2) for index in range(30))
+    reader = consumer(bootstrap, topic + "-committed", **{"isolation.level": "read_committed"})
+    assert values_of(reader, topic, 60) == committed
+    reader = consumer(bootstrap, topic + "-all", **{"isolation.level": "read_uncommitted"})
+    assert len(values_of(reader, topic, 90)) == 90
+
+
+def test_offsets_come_with_their_transaction(bootstrap, topic):
+    produce(bootstrap, [(topic, 0, None, b"%d" % index, None) for index in range(10)])
+    reader = consumer(bootstrap, topic + "-group")
+    reader.assign([TopicPartition(topic, 0)])
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic})
+    producer.init_transactions(30)
+
+    def send_offset(offset, end):
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction([TopicPartition(topic, 0, offset)], reader.consumer_group_metadata(), 30)
+        end(30)
+        return [entry.offset for entry in reader.committed([TopicPartition(topic, 0)], 30)]
+
+    assert send_offset(4, producer.commit_transaction) == [4]
+    assert send_offset(9, producer.abort_transaction) == [4]
+    reader.close()
+
+
+def test_a_second_producer_fences_the_first(bootstrap, topic):
+    first, second = (Producer({"bootstrap.servers": bootstrap, "transactional.id": topic}) for _ in range(2))
+    first.init_transactions(30)
+    first.begin_transaction()
+    first.produce(topic, b"zombie", partition=0)
+    assert first.flush(30) == 0
+    second.init_transactions(30)
+    with pytest.raises(KafkaException) as fenced:
+        first.commit_transaction(30)
+    assert fenced.value.args[0].fatal()
