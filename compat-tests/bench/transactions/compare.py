@@ -73,13 +73,17 @@ def cpu_seconds(pid):
 
 def measure(options, broker, producers, records):
     command = ["java", "-Xmx512M", "-XX:+UseSerialGC", "-cp", options.classpath, "Load", broker.bootstrap, str(producers), str(records), str(options.warm_up), str(options.seconds)]
-    load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert load.stdout.readline() == "begin\n", "the load did not begin"
-    before = cpu_seconds(broker.pid)
-    assert load.stdout.readline() == "end\n", "the load did not end"
-    broker_cpu = cpu_seconds(broker.pid) - before
-    transactions, seconds, own_cpu, median, late = map(float, load.stdout.readline().split())
-    assert load.wait() == 0
+    with tempfile.TemporaryFile("w+") as errors:
+        load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        begun = load.stdout.readline()
+        before = cpu_seconds(broker.pid)
+        ended = load.stdout.readline()
+        broker_cpu = cpu_seconds(broker.pid) - before
+        figures = load.stdout.readline().split()
+        if load.wait() != 0 or (begun, ended) != ("begin\n", "end\n") or len(figures) != 5:
+            errors.seek(0)
+            raise SystemExit(f"the load of {broker.name} failed:\n{errors.read()[-3000:]}")
+    transactions, seconds, own_cpu, median, late = map(float, figures)
     return {"transactions/s": transactions / seconds, "broker CPU us": broker_cpu / transactions * 1e6, "load CPU us": own_cpu / transactions * 1e6,
             "commit p50 ms": median, "commit p99 ms": late}
 
