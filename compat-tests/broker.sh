@@ -11,22 +11,7 @@ export OTTLA_BIN=${OTTLA_BIN:-$target/release/ottla}
 
 # A port and the next one, which Apache Kafka's controller takes. Not of those that the system gives to clients: a broker that is
 # started again must find them free.
-free_port() {
-  python3 -c '
-import random, socket
-while True:
-    port = random.randrange(22000, 32000, 2)
-    sockets = [socket.socket(), socket.socket()]
-    try:
-        for number, each in enumerate(sockets):
-            each.bind(("127.0.0.1", port + number))
-        break
-    except OSError:
-        pass
-    finally:
-        for each in sockets: each.close()
-print(port)'
-}
+free_port() { python3 "$compat_tests/raw/ports.py"; }
 
 start_broker() {
   if [ -n "${OTTLA_BOOTSTRAP:-}" ]; then BOOTSTRAP=$OTTLA_BOOTSTRAP BROKER_PID="" BROKER_DIR=""; export BOOTSTRAP; return; fi

@@ -17,6 +17,9 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "raw"))
+from ports import free_port
+
 OVERRIDES = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
@@ -26,19 +29,6 @@ OVERRIDES = {
 }
 START_SECONDS_MAX = 60
 RUN_SECONDS_MAX = 120  # of the application, from its start to its halt
-
-
-def free_port():
-    """Below the ports that the system gives to connections, which would take it while the broker is down; with its neighbour."""
-    while True:
-        port = random.randrange(10_000, 20_000)
-        try:
-            for number in (port, port + 1):
-                with socket.socket() as free:
-                    free.bind(("127.0.0.1", number))
-            return port
-        except OSError:
-            continue
 
 
 class Broker:

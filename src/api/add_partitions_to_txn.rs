@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::error_mapping::fenced_producer;
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
-use crate::env::BoxFuture;
+use crate::env::{BoxFuture, ready};
 use crate::metadata::MetadataImage;
 use crate::types::{TopicPartition, TransactionVersion, is_internal_topic};
 
@@ -88,7 +88,7 @@ fn add_or_verify(
             let error = check(&partition).err().unwrap_or(ResponseError::OperationNotAttempted);
             (partition, Err(error))
         });
-        return Box::pin(std::future::ready(result.with_topic_results(topic_results(outcomes))));
+        return ready(result.with_topic_results(topic_results(outcomes)));
     }
     if verify_only {
         let verified =

@@ -14,7 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::cluster_view::ClusterView;
 use super::handler::{Answer, RequestContext};
 use super::services::{Endpoint, Services};
-use crate::coordinator::group::partition_for;
+use crate::coordinator::runtime::partition_for;
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
 
 /// First version with several keys (KIP-699).

@@ -20,7 +20,7 @@ use super::handler::{Answer, RequestContext};
 use super::test_services::{TestBroker, batch, context, text, topic_name};
 use super::*;
 use crate::record::BatchProperties;
-use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
+use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME, TransactionVersion};
 
 /// A producer's id and epoch.
 type Identity = (i64, i16);
@@ -218,7 +218,7 @@ impl Application {
 fn records_and_offsets_are_committed_together_whatever_the_coordinators_forget() {
     for (versions, level) in [((11, 4, 4), 0), ((11, 3, 3), 1), ((13, 5, 5), 2)] {
         let broker = broker();
-        broker.services.transactions.set_transaction_version(level);
+        broker.services.transactions.set_transaction_version(TransactionVersion::from_level(level).expect("a level"));
         let topic_id = broker.services.controller.image().topics.topic("t").expect("there").id;
         let identity = init(&broker, 5);
         let mut app = Application { broker, topic_id, identity, versions, sequence: 0 };

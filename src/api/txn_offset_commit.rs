@@ -13,7 +13,7 @@ use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
 use crate::coordinator::group::TransactionalOffsetCommit;
-use crate::env::BoxFuture;
+use crate::env::{BoxFuture, ready};
 use crate::metadata::MetadataImage;
 use crate::mutant;
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TopicPartition, TransactionVersion, Uuid};
@@ -71,7 +71,7 @@ fn commit(
     };
     let (partition, guard) = match started {
         Ok(started) => started,
-        Err(error) => return Box::pin(std::future::ready(commit.refuse(error))),
+        Err(error) => return ready(commit.refuse(error)),
     };
     if guard.is_none() {
         return services.groups.commit_transactional_offsets(commit, guard);
@@ -100,7 +100,7 @@ fn verify_or_add(
         return transactions.add_partitions(transactional_id, producer_id, producer_epoch, &[partition], version);
     }
     if !services.config.transaction_partition_verification_enable() || mutant::is_active("no-verification-of-offsets") {
-        return Box::pin(std::future::ready(Ok(())));
+        return ready(Ok(()));
     }
     let verified = transactions.verify_partitions(transactional_id, producer_id, producer_epoch, vec![partition]);
     Box::pin(async move { verified.await.into_iter().try_for_each(|(_, outcome)| outcome) })

@@ -20,7 +20,7 @@ pub use memory_disk::{Call, Failure, Fault, MemoryDisk, Moment, PlannedFault, Po
 pub use process::{available_parallelism, open_files_limit, raise_open_files_limit};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
-pub use spawn::{BoxFuture, InlineSpawn, NamedFuture, Spawn, TokioSpawn, block_on};
+pub use spawn::{BoxFuture, InlineSpawn, NamedFuture, Spawn, TokioSpawn, block_on, ready};
 
 /// The world as one value; cheap to clone.
 #[derive(Clone)]

@@ -50,6 +50,11 @@ impl Wake for Unpark {
     }
 }
 
+/// A future that is done.
+pub fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
 /// Waits for a future on this thread, which must be one of the blocking pool (or of a test).
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));

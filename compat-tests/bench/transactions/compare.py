@@ -1,29 +1,19 @@
 """Transactions per second, CPU per transaction and commit latency of Ottla beside Apache Kafka. See run."""
 import argparse
 import os
-import random
 import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "raw"))
+from ports import free_port
+
 TICKS = os.sysconf("SC_CLK_TCK")
 SETTINGS = {"group.initial.rebalance.delay.ms": "0"}
-
-
-def free_port():
-    """Below the ports that the system gives to connections, with its neighbour: Apache Kafka's controller."""
-    while True:
-        port = random.randrange(10_000, 20_000)
-        try:
-            for number in (port, port + 1):
-                with socket.socket() as free:
-                    free.bind(("127.0.0.1", number))
-            return port
-        except OSError:
-            continue
 
 
 class Ottla:

@@ -1,9 +1,7 @@
 //! The facade (Kafka's `GroupCoordinatorService`).
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -19,17 +17,15 @@ use kafka_protocol::messages::{
     OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use parking_lot::RwLock;
 
 use super::classic::{Join, join_error, sync_error};
 use super::config::GroupCoordinatorConfig;
 use super::context::GroupRequestContext;
-use super::java_hash::partition_for;
 use super::shard::GroupShard;
 use super::step::Parked;
 use crate::coordinator::CoordinatorError;
-use crate::coordinator::runtime::{Answered, CoordinatorLog, PartitionLog, Shard, Waiting};
-use crate::env::{BoxFuture, Env};
+use crate::coordinator::runtime::{Answered, CoordinatorLog, Shard, Shards, Waiting, committed};
+use crate::env::{BoxFuture, Env, ready};
 use crate::metadata::{MetadataDelta, MetadataImage, MetadataPublisher};
 use crate::replica::{LeadershipListener, Partition};
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TopicPartition, Uuid};
@@ -43,22 +39,14 @@ pub(super) type GroupShardHandle = Arc<Shard<GroupShard>>;
 pub struct GroupCoordinator {
     env: Env,
     config: Arc<GroupCoordinatorConfig>,
-    partitions: AtomicI32,
-    is_active: AtomicBool,
-    shards: RwLock<HashMap<i32, GroupShardHandle>>,
+    shards: Shards<GroupShard>,
 }
 
 impl GroupCoordinator {
     /// A coordinator that leads nothing yet.
     pub fn new(env: Env, config: GroupCoordinatorConfig) -> Arc<Self> {
-        let partitions = AtomicI32::new(config.offsets_topic_partitions);
-        Arc::new(Self {
-            env,
-            config: Arc::new(config),
-            partitions,
-            is_active: AtomicBool::new(true),
-            shards: RwLock::default(),
-        })
+        let shards = Shards::new(GROUP_METADATA_TOPIC_NAME, config.offsets_topic_partitions);
+        Arc::new(Self { env, config: Arc::new(config), shards })
     }
 
     /// Its configuration.
@@ -68,49 +56,30 @@ impl GroupCoordinator {
 
     /// `__consumer_offsets` exists with this many partitions, at least one; until told, the configured number is assumed.
     pub fn set_partition_count(&self, partitions: i32) {
-        self.partitions.store(partitions.max(1), Ordering::Release);
+        self.shards.set_partition_count(partitions);
     }
 
     /// The partition of `__consumer_offsets` that a group belongs to.
     pub fn partition_for(&self, group_id: &str) -> i32 {
-        partition_for(group_id, self.partitions.load(Ordering::Acquire))
+        self.shards.partition_for(group_id)
     }
 
     /// This broker leads the partition in this epoch: loads its groups in the background. Called again for the same or an
     /// older epoch it does nothing.
     pub fn on_elected(&self, partition: i32, leader_epoch: i32, log: Arc<dyn CoordinatorLog>) {
-        let previous = {
-            let mut shards = self.shards.write();
-            if shards.get(&partition).is_some_and(|shard| shard.leader_epoch() >= leader_epoch)
-                || !self.is_active.load(Ordering::Acquire)
-            {
-                return;
-            }
+        self.shards.on_elected(partition, leader_epoch, |name| {
             let config = self.config.clone();
             let max_batch_bytes = log.max_batch_bytes();
-            let name = TopicPartition::new(GROUP_METADATA_TOPIC_NAME, partition);
             let empty = move || GroupShard::new(config.clone(), max_batch_bytes);
             let outlet = Arc::new(|_: &GroupShardHandle, output: Infallible| match output {});
-            shards.insert(partition, Shard::start(self.env.clone(), name, leader_epoch, log, empty, outlet))
-        };
-        if let Some(previous) = previous {
-            previous.close();
-        }
+            Shard::start(self.env.clone(), name, leader_epoch, log, empty, outlet)
+        });
     }
 
     /// This broker leads the partition no more, since `leader_epoch` (`None`: the partition is deleted). Waiting members
     /// are told NOT_COORDINATOR.
     pub fn on_resigned(&self, partition: i32, leader_epoch: Option<i32>) {
-        let resigned = {
-            let mut shards = self.shards.write();
-            match (shards.get(&partition), leader_epoch) {
-                (Some(shard), Some(epoch)) if shard.leader_epoch() > epoch => None,
-                _ => shards.remove(&partition),
-            }
-        };
-        if let Some(shard) = resigned {
-            shard.close();
-        }
+        self.shards.on_resigned(partition, leader_epoch);
     }
 
     /// Topics were deleted: forgets their offsets.
@@ -118,7 +87,7 @@ impl GroupCoordinator {
         if topics.is_empty() {
             return;
         }
-        for shard in self.all_shards() {
+        for shard in self.shards.all() {
             if let Err(error) = shard.write(|state, now| state.topics_deleted(topics, now)) {
                 tracing::debug!(%error, "could not delete the offsets of deleted topics");
             }
@@ -127,18 +96,12 @@ impl GroupCoordinator {
 
     /// Stops: whoever waits is told NOT_COORDINATOR, and every later request COORDINATOR_NOT_AVAILABLE.
     pub fn shutdown(&self) {
-        self.is_active.store(false, Ordering::Release);
-        let shards = std::mem::take(&mut *self.shards.write());
-        for shard in shards.into_values() {
-            shard.close();
-        }
+        self.shards.shutdown();
     }
 
     /// Runs the timers that are due now, in all shards; for tests with a clock moved by hand.
     pub fn run_due_timers(&self) {
-        for shard in self.all_shards() {
-            shard.run_due_timers();
-        }
+        self.shards.run_due_timers();
     }
 
     /// JoinGroup. Completes when the rebalance does.
@@ -334,7 +297,7 @@ impl GroupCoordinator {
         let own = |texts: Vec<StrBytes>| texts.iter().map(|text| text.as_str().to_owned()).collect::<Vec<_>>();
         let (states, types) = (own(request.states_filter), own(request.types_filter));
         let answers: Vec<_> =
-            self.all_shards().into_iter().map(|shard| shard.read(|state| state.list_groups(&states, &types))).collect();
+            self.shards.all().into_iter().map(|shard| shard.read(|state| state.list_groups(&states, &types))).collect();
         Box::pin(async move {
             let mut groups = Vec::new();
             for answered in answers {
@@ -349,36 +312,27 @@ impl GroupCoordinator {
     }
 
     pub(super) fn check_active(&self) -> Result<(), ResponseError> {
-        if self.is_active.load(Ordering::Acquire) { Ok(()) } else { Err(ResponseError::CoordinatorNotAvailable) }
+        if self.shards.is_active() { Ok(()) } else { Err(ResponseError::CoordinatorNotAvailable) }
     }
 
     pub(super) fn shard(&self, group_id: &GroupId) -> Result<GroupShardHandle, CoordinatorError> {
-        self.shard_of_partition(self.partition_for(group_id.as_str()))
+        self.shards.of_key(group_id.as_str())
     }
 
     pub(super) fn shard_of_partition(&self, partition: i32) -> Result<GroupShardHandle, CoordinatorError> {
-        self.shards.read().get(&partition).cloned().ok_or(CoordinatorError::NotCoordinator)
-    }
-
-    /// By partition, so that answers come in the same order every time.
-    fn all_shards(&self) -> Vec<GroupShardHandle> {
-        let mut shards: Vec<_> = self.shards.read().iter().map(|(number, shard)| (*number, shard.clone())).collect();
-        shards.sort_unstable_by_key(|(number, _)| *number);
-        shards.into_iter().map(|(_, shard)| shard).collect()
+        self.shards.of_partition(partition)
     }
 }
 
 impl LeadershipListener for GroupCoordinator {
     fn on_elected(&self, partition: &Arc<Partition>, leader_epoch: i32) {
-        let name = partition.topic_partition();
-        if &*name.topic == GROUP_METADATA_TOPIC_NAME {
-            let log = PartitionLog::new(partition.clone(), self.env.clock.clone());
-            self.on_elected(name.partition, leader_epoch, Arc::new(log));
+        if let Some(log) = self.shards.log_of(partition, &self.env.clock) {
+            self.on_elected(partition.topic_partition().partition, leader_epoch, log);
         }
     }
 
     fn on_resigned(&self, topic_partition: &TopicPartition) {
-        if &*topic_partition.topic == GROUP_METADATA_TOPIC_NAME {
+        if self.shards.is_of_topic(topic_partition) {
             self.on_resigned(topic_partition.partition, None);
         }
     }
@@ -391,9 +345,7 @@ pub struct GroupMetadataPublisher(pub Arc<GroupCoordinator>);
 impl MetadataPublisher for GroupMetadataPublisher {
     fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
         let coordinator = &self.0;
-        if let Some(topic) = image.topics.topic(GROUP_METADATA_TOPIC_NAME) {
-            coordinator.set_partition_count(i32::try_from(topic.partitions().count()).unwrap_or(i32::MAX));
-        }
+        coordinator.shards.follow(image);
         let deleted: Vec<(Uuid, Arc<str>)> =
             delta.deleted_topics().iter().map(|(topic_id, topic)| (*topic_id, topic.name.clone())).collect();
         if !deleted.is_empty() {
@@ -447,14 +399,6 @@ pub fn fetch_error(
         OffsetFetchResponseTopics::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
     });
     response.with_topics(topics.collect())
-}
-
-pub(super) fn ready<R: Send + 'static>(response: R) -> BoxFuture<'static, R> {
-    Box::pin(std::future::ready(response))
-}
-
-async fn committed<R>(answered: Result<Answered<R>, CoordinatorError>) -> Result<R, CoordinatorError> {
-    answered?.committed().await
 }
 
 pub(super) fn later<T: Send + 'static, R: Send + 'static>(

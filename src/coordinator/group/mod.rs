@@ -19,7 +19,6 @@ mod classic;
 mod config;
 mod context;
 mod coordinator;
-mod java_hash;
 mod offsets;
 mod pending_offsets;
 mod record;
@@ -32,7 +31,6 @@ mod transactional;
 pub use config::GroupCoordinatorConfig;
 pub use context::GroupRequestContext;
 pub use coordinator::{GroupCoordinator, GroupMetadataPublisher, commit_error, fetch_error};
-pub use java_hash::partition_for;
 pub use transactional::TransactionalOffsetCommit;
 
 #[cfg(test)]

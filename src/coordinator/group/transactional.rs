@@ -6,10 +6,10 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 };
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
-use super::coordinator::{GroupCoordinator, check_group_id, later, ready};
+use super::coordinator::{GroupCoordinator, check_group_id, later};
 use crate::coordinator::CoordinatorError;
 use crate::coordinator::runtime::{Answered, Producer};
-use crate::env::BoxFuture;
+use crate::env::{BoxFuture, ready};
 use crate::types::{EndTransactionMarker, GROUP_METADATA_TOPIC_NAME, TopicPartition, Uuid, VerificationGuard};
 
 /// TxnOffsetCommit of partitions that exist.

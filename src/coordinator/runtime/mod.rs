@@ -9,20 +9,24 @@
 //! What has to happen elsewhere leaves by `Effect::Emit` through the shard's outlet, once it is committed.
 //! Transactions of producers reach a shard by `write_transactional` and `complete_transaction`: the records in a batch of the
 //! producer, and in time the marker that decides them, both appended and replayed under the shard's lock.
-//! Timers live in one ordered set per shard, driven by one task per active shard.
+//! Timers live in one ordered set per shard, driven by one task per active shard. `Shards` are those that a broker leads, by key.
 
 mod batch;
 mod decision;
+mod java_hash;
 mod loader;
 mod log;
 mod partition_log;
 mod shard;
+mod shards;
 mod timer;
 
 pub use decision::{Decision, Effect, KeyValue, Producer, StateMachine, Ticket};
+pub use java_hash::partition_for;
 pub use log::CoordinatorLog;
 pub use partition_log::PartitionLog;
-pub use shard::{Answered, Outlet, Shard, Waiting};
+pub use shard::{Answered, Outlet, Shard, Waiting, committed};
+pub use shards::Shards;
 pub use timer::Timers;
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ impl<R> Answered<R> {
     }
 }
 
+/// Waits for the commit of an answer, if there is one.
+pub async fn committed<R>(answered: Result<Answered<R>, CoordinatorError>) -> Result<R, CoordinatorError> {
+    answered?.committed().await
+}
+
 /// The answer to a parked request, when it comes.
 pub struct Waiting<P> {
     receiver: oneshot::Receiver<Result<Answered<P>, CoordinatorError>>,

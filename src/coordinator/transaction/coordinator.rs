@@ -1,8 +1,6 @@
 //! The facade (Kafka's `TransactionCoordinator`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use futures_util::FutureExt;
 use kafka_protocol::ResponseError;
@@ -11,7 +9,6 @@ use kafka_protocol::messages::{
     InitProducerIdRequest, InitProducerIdResponse, ListTransactionsRequest, ListTransactionsResponse, ProducerId,
     TransactionalId,
 };
-use parking_lot::RwLock;
 
 use super::config::TransactionConfig;
 use super::markers::{self, MarkerWriter};
@@ -22,9 +19,8 @@ use super::shard::{
     AttemptDecision, Outcome, ProducerIdentity, ProducerRequest, Shared, TransactionOutput, TransactionShard,
 };
 use crate::coordinator::CoordinatorError;
-use crate::coordinator::group::partition_for;
-use crate::coordinator::runtime::{Answered, CoordinatorLog, PartitionLog, Shard};
-use crate::env::{BoxFuture, Env};
+use crate::coordinator::runtime::{CoordinatorLog, Shard, Shards, committed};
+use crate::env::{BoxFuture, Env, ready};
 use crate::metadata::{MetadataDelta, MetadataImage, MetadataPublisher};
 use crate::replica::{LeadershipListener, Partition};
 use crate::types::{
@@ -43,9 +39,7 @@ pub struct TransactionCoordinator {
     shared: Arc<Shared>,
     producer_ids: Arc<ProducerIds>,
     markers: Arc<dyn MarkerWriter>,
-    partitions: AtomicI32,
-    is_active: AtomicBool,
-    shards: RwLock<HashMap<i32, TransactionShardHandle>>,
+    shards: Shards<TransactionShard>,
 }
 
 impl TransactionCoordinator {
@@ -59,22 +53,20 @@ impl TransactionCoordinator {
         Arc::new(Self {
             producer_ids: ProducerIds::new(env.clone(), source),
             env,
-            partitions: AtomicI32::new(config.state_topic_partitions),
+            shards: Shards::new(TRANSACTION_STATE_TOPIC_NAME, config.state_topic_partitions),
             shared: Arc::new(Shared::new(config)),
             markers,
-            is_active: AtomicBool::new(true),
-            shards: RwLock::default(),
         })
     }
 
     /// `__transaction_state` exists with this many partitions, at least one; until told, the configured number is assumed.
     pub fn set_partition_count(&self, partitions: i32) {
-        self.partitions.store(partitions.max(1), Ordering::Release);
+        self.shards.set_partition_count(partitions);
     }
 
-    /// The cluster has finalized this level of `transaction.version`; until told, 0.
-    pub fn set_transaction_version(&self, level: i16) {
-        self.shared.set_transaction_version(level);
+    /// The cluster has finalized this level of `transaction.version`; until told, the lowest.
+    pub fn set_transaction_version(&self, version: TransactionVersion) {
+        self.shared.set_transaction_version(version);
     }
 
     /// The generation of the protocol that the cluster has finalized.
@@ -84,20 +76,13 @@ impl TransactionCoordinator {
 
     /// The partition of `__transaction_state` that a transactional id belongs to.
     pub fn partition_for(&self, transactional_id: &str) -> i32 {
-        partition_for(transactional_id, self.partitions.load(Ordering::Acquire))
+        self.shards.partition_for(transactional_id)
     }
 
     /// This broker leads the partition in this epoch: loads its transactional ids in the background, and goes on with the
     /// transactions that are decided and not complete. Called again for the same or an older epoch it does nothing.
     pub fn on_elected(&self, partition: i32, leader_epoch: i32, log: Arc<dyn CoordinatorLog>) {
-        let previous = {
-            let mut shards = self.shards.write();
-            if shards.get(&partition).is_some_and(|shard| shard.leader_epoch() >= leader_epoch)
-                || !self.is_active.load(Ordering::Acquire)
-            {
-                return;
-            }
-            let name = TopicPartition::new(TRANSACTION_STATE_TOPIC_NAME, partition);
+        self.shards.on_elected(partition, leader_epoch, |name| {
             let shared = self.shared.clone();
             let empty = move || TransactionShard::new(shared.clone(), leader_epoch);
             let (env, markers, ids) = (self.env.clone(), self.markers.clone(), self.producer_ids.clone());
@@ -108,41 +93,23 @@ impl TransactionCoordinator {
                     env.spawn.spawn("transaction-abort", Box::pin(abort));
                 }
             });
-            shards.insert(partition, Shard::start(self.env.clone(), name, leader_epoch, log, empty, outlet))
-        };
-        if let Some(previous) = previous {
-            previous.close();
-        }
+            Shard::start(self.env.clone(), name, leader_epoch, log, empty, outlet)
+        });
     }
 
     /// This broker leads the partition no more, since `leader_epoch` (`None`: the partition is deleted).
     pub fn on_resigned(&self, partition: i32, leader_epoch: Option<i32>) {
-        let resigned = {
-            let mut shards = self.shards.write();
-            match (shards.get(&partition), leader_epoch) {
-                (Some(shard), Some(epoch)) if shard.leader_epoch() > epoch => None,
-                _ => shards.remove(&partition),
-            }
-        };
-        if let Some(shard) = resigned {
-            shard.close();
-        }
+        self.shards.on_resigned(partition, leader_epoch);
     }
 
     /// Stops: every later request is NOT_COORDINATOR, or COORDINATOR_NOT_AVAILABLE where nobody is named.
     pub fn shutdown(&self) {
-        self.is_active.store(false, Ordering::Release);
-        let shards = std::mem::take(&mut *self.shards.write());
-        for shard in shards.into_values() {
-            shard.close();
-        }
+        self.shards.shutdown();
     }
 
     /// Runs the timers that are due now, in all shards; for tests with a clock moved by hand.
     pub fn run_due_timers(&self) {
-        for shard in self.all_shards() {
-            shard.run_due_timers();
-        }
+        self.shards.run_due_timers();
     }
 
     /// InitProducerId.
@@ -204,7 +171,8 @@ impl TransactionCoordinator {
         }
         let request = ProducerRequest { transactional_id, producer_id, producer_epoch };
         let answered = self
-            .shard(transactional_id)
+            .shards
+            .of_key(transactional_id)
             .and_then(|shard| shard.write(|state, now| state.add_partitions(request, partitions, client_version, now)));
         eager(async move { committed(answered).await.map_err(|error| error.response_error())? })
     }
@@ -223,7 +191,8 @@ impl TransactionCoordinator {
         }
         let request = ProducerRequest { transactional_id, producer_id, producer_epoch };
         let answered = self
-            .shard(transactional_id)
+            .shards
+            .of_key(transactional_id)
             .and_then(|shard| shard.read(|state| state.verify_partitions(request, &partitions)));
         eager(async move {
             match committed(answered).await.map_err(|error| error.response_error()).flatten() {
@@ -257,14 +226,15 @@ impl TransactionCoordinator {
         let refuse = |transactional_id: TransactionalId, error: ResponseError| {
             DescribedTransaction::default().with_transactional_id(transactional_id).with_error_code(error.code())
         };
-        if !self.is_active.load(Ordering::Acquire) {
+        if !self.shards.is_active() {
             return ready(refuse(transactional_id, ResponseError::CoordinatorNotAvailable));
         }
         if transactional_id.is_empty() {
             return ready(refuse(transactional_id, ResponseError::InvalidRequest));
         }
         let answered = self
-            .shard(&transactional_id)
+            .shards
+            .of_key(&transactional_id)
             .and_then(|shard| shard.read(|state| queries::describe(state, &transactional_id)));
         eager(async move {
             match committed(answered).await {
@@ -278,7 +248,7 @@ impl TransactionCoordinator {
     /// ListTransactions, of all shards; one that is loading fails the whole.
     pub fn list(&self, request: &ListTransactionsRequest) -> BoxFuture<'static, ListTransactionsResponse> {
         let refuse = |error: ResponseError| ListTransactionsResponse::default().with_error_code(error.code());
-        if !self.is_active.load(Ordering::Acquire) {
+        if !self.shards.is_active() {
             return ready(refuse(ResponseError::CoordinatorNotAvailable));
         }
         let filter = match ListFilter::new(request, self.env.clock.wall_millis()) {
@@ -286,7 +256,7 @@ impl TransactionCoordinator {
             Err(error) => return ready(refuse(error)),
         };
         let answers: Vec<_> =
-            self.all_shards().into_iter().map(|shard| shard.read(|state| filter.select(state))).collect();
+            self.shards.all().into_iter().map(|shard| shard.read(|state| filter.select(state))).collect();
         let unknown = filter.into_unknown_states();
         eager(async move {
             let mut listed = Vec::new();
@@ -313,7 +283,8 @@ impl TransactionCoordinator {
             let mut new_producer_id = None;
             loop {
                 let answered = coordinator
-                    .shard(&transactional_id)
+                    .shards
+                    .of_key(&transactional_id)
                     .and_then(|shard| shard.write(|state, now| decide(state, &transactional_id, new_producer_id, now)));
                 match committed(answered).await.map_err(|error| error.response_error())? {
                     Attempt::Done(outcome) => return outcome,
@@ -324,31 +295,17 @@ impl TransactionCoordinator {
             }
         })
     }
-
-    fn shard(&self, transactional_id: &str) -> Result<TransactionShardHandle, CoordinatorError> {
-        let partition = self.partition_for(transactional_id);
-        self.shards.read().get(&partition).cloned().ok_or(CoordinatorError::NotCoordinator)
-    }
-
-    /// By partition, so that answers come in the same order every time.
-    fn all_shards(&self) -> Vec<TransactionShardHandle> {
-        let mut shards: Vec<_> = self.shards.read().iter().map(|(number, shard)| (*number, shard.clone())).collect();
-        shards.sort_unstable_by_key(|(number, _)| *number);
-        shards.into_iter().map(|(_, shard)| shard).collect()
-    }
 }
 
 impl LeadershipListener for TransactionCoordinator {
     fn on_elected(&self, partition: &Arc<Partition>, leader_epoch: i32) {
-        let name = partition.topic_partition();
-        if &*name.topic == TRANSACTION_STATE_TOPIC_NAME {
-            let log = PartitionLog::new(partition.clone(), self.env.clock.clone());
-            self.on_elected(name.partition, leader_epoch, Arc::new(log));
+        if let Some(log) = self.shards.log_of(partition, &self.env.clock) {
+            self.on_elected(partition.topic_partition().partition, leader_epoch, log);
         }
     }
 
     fn on_resigned(&self, topic_partition: &TopicPartition) {
-        if &*topic_partition.topic == TRANSACTION_STATE_TOPIC_NAME {
+        if self.shards.is_of_topic(topic_partition) {
             self.on_resigned(topic_partition.partition, None);
         }
     }
@@ -360,10 +317,8 @@ pub struct TransactionMetadataPublisher(pub Arc<TransactionCoordinator>);
 
 impl MetadataPublisher for TransactionMetadataPublisher {
     fn on_metadata_update(&self, _: &MetadataDelta, image: &Arc<MetadataImage>) {
-        if let Some(topic) = image.topics.topic(TRANSACTION_STATE_TOPIC_NAME) {
-            self.0.set_partition_count(i32::try_from(topic.partitions().count()).unwrap_or(i32::MAX));
-        }
-        self.0.set_transaction_version(image.features.transaction_version().level());
+        self.0.shards.follow(image);
+        self.0.set_transaction_version(image.features.transaction_version());
     }
 }
 
@@ -403,10 +358,6 @@ fn no_producer_id(error: CoordinatorError) -> ResponseError {
     ResponseError::CoordinatorLoadInProgress
 }
 
-fn ready<R: Send + 'static>(response: R) -> BoxFuture<'static, R> {
-    Box::pin(std::future::ready(response))
-}
-
 /// Runs as far as it gets before it returns: what must happen in order has happened then.
 fn eager<R: Send + 'static>(future: impl Future<Output = R> + Send + 'static) -> BoxFuture<'static, R> {
     let mut future: BoxFuture<'static, R> = Box::pin(future);
@@ -414,10 +365,6 @@ fn eager<R: Send + 'static>(future: impl Future<Output = R> + Send + 'static) ->
         Some(response) => ready(response),
         None => future,
     }
-}
-
-async fn committed<R>(answered: Result<Answered<R>, CoordinatorError>) -> Result<R, CoordinatorError> {
-    answered?.committed().await
 }
 
 #[cfg(test)]

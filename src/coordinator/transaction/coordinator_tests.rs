@@ -91,7 +91,7 @@ impl World {
         let config = TransactionConfig { state_topic_partitions: 1, ..TransactionConfig::default() };
         let source = Arc::new(Blocks(Mutex::new(first_id)));
         let coordinator = TransactionCoordinator::new(env, config, source, partitions.clone());
-        coordinator.set_transaction_version(version.level());
+        coordinator.set_transaction_version(version);
         World { clock, spawn, log, partitions, coordinator, tasks: Mutex::default() }
     }
 

@@ -29,7 +29,7 @@ pub fn partition(number: i32) -> TopicPartition {
 /// A shard without ids, of a cluster that has finalized `version`.
 pub fn shard(version: TransactionVersion) -> TransactionShard {
     let shared = Shared::new(TransactionConfig::default());
-    shared.set_transaction_version(version.level());
+    shared.set_transaction_version(version);
     TransactionShard::new(Arc::new(shared), COORDINATOR_EPOCH)
 }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::coordinator::CoordinatorError;
-use crate::env::{BoxFuture, Env};
+use crate::env::{BoxFuture, Env, ready};
 use crate::metadata::{Controller, PRODUCER_ID_BLOCK_SIZE};
 
 /// The next block is asked for when this many ids of the present one are left: a tenth of a block.
@@ -112,7 +112,7 @@ impl ProducerIds {
             self.env.spawn.spawn("producer-ids", Box::pin(asking));
         }
         match taken {
-            Ok(id) => Box::pin(std::future::ready(Ok(id))),
+            Ok(id) => ready(Ok(id)),
             Err(receiver) => Box::pin(async move {
                 receiver.await.unwrap_or_else(|_| Err(CoordinatorError::Unexpected("no producer id".to_owned())))
             }),

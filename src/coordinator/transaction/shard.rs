@@ -32,7 +32,7 @@ pub type AttemptDecision<T> = Decision<TransactionShard, Attempt<Outcome<T>>>;
 pub struct Shared {
     /// Limits and intervals.
     pub config: TransactionConfig,
-    /// The finalized level of `transaction.version`.
+    /// The level of the version in force.
     transaction_version: AtomicI16,
     /// The number of the last completion.
     completions: AtomicU64,
@@ -45,14 +45,13 @@ impl Shared {
     }
 
     /// The metadata finalized another level of `transaction.version`.
-    pub fn set_transaction_version(&self, level: i16) {
-        self.transaction_version.store(level, Ordering::Release);
+    pub fn set_transaction_version(&self, version: TransactionVersion) {
+        self.transaction_version.store(version.level(), Ordering::Release);
     }
 
-    /// The version in force; a level of a later release counts as the highest that we know.
+    /// The version in force.
     pub fn transaction_version(&self) -> TransactionVersion {
-        let level = self.transaction_version.load(Ordering::Acquire);
-        TransactionVersion::from_level(level).unwrap_or(TransactionVersion::Tv2)
+        TransactionVersion::from_level(self.transaction_version.load(Ordering::Acquire)).unwrap_or_default()
     }
 
     /// A number that no other completion of this process has.
