@@ -29,6 +29,16 @@ pub fn fenced_producer(error: ResponseError, is_known: bool) -> ResponseError {
     }
 }
 
+/// What a transaction's coordinator says when asked about a partition, in words that producers of this version expect
+/// (`AddPartitionsToTxnManager`).
+pub fn of_transaction_coordinator(error: ResponseError, knows_transaction_abortable: bool) -> ResponseError {
+    match error {
+        ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+        ResponseError::TransactionAbortable if !knows_transaction_abortable => ResponseError::InvalidTxnState,
+        error => error,
+    }
+}
+
 impl ToErrorCode for ValidationError {
     fn response_error(&self) -> ResponseError {
         match self {

@@ -10,6 +10,7 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 };
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
+use super::error_mapping::of_transaction_coordinator;
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
 use crate::coordinator::group::TransactionalOffsetCommit;
@@ -109,11 +110,7 @@ fn verify_or_add(
 /// What the transaction's coordinator said, in words that clients of this version expect here (`AddPartitionsToTxnManager`,
 /// `CoordinatorOperationExceptionHelper`).
 fn refusal(error: ResponseError, version: i16) -> ResponseError {
-    match error {
-        ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
-        ResponseError::TransactionAbortable if version < TRANSACTION_ABORTABLE_VERSION => {
-            ResponseError::InvalidTxnState
-        }
+    match of_transaction_coordinator(error, version >= TRANSACTION_ABORTABLE_VERSION) {
         ResponseError::UnknownTopicOrPartition | ResponseError::NotEnoughReplicas | ResponseError::RequestTimedOut => {
             ResponseError::CoordinatorNotAvailable
         }

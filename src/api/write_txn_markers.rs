@@ -17,10 +17,9 @@ use kafka_protocol::protocol::StrBytes;
 use super::error_mapping::{NONE, ToErrorCode};
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
-use crate::env::BoxFuture;
-use crate::types::{
-    EndTransactionMarker, GROUP_METADATA_TOPIC_NAME, NO_PRODUCER_ID, TransactionResult, TransactionVersion,
-};
+use crate::coordinator::transaction::{MarkerError, append_marker};
+use crate::env::{BoxFuture, ready};
+use crate::types::{EndTransactionMarker, NO_PRODUCER_ID, TransactionResult, TransactionVersion};
 
 /// Stands for no producer epoch.
 const NO_PRODUCER_EPOCH: i16 = -1;
@@ -69,7 +68,7 @@ fn write_marker(services: &Services, marker: &WritableTxnMarker) -> Vec<Written>
                 continue;
             }
             let outcome = write(services, &name, *partition, &end);
-            let outcome = outcome.unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))));
+            let outcome = outcome.unwrap_or_else(|error| ready(Err(error)));
             written.push(Written { producer_id: end.producer_id, topic: name.clone(), partition: *partition, outcome });
         }
     }
@@ -89,23 +88,19 @@ fn write(
         // Kafka cannot build such a batch (`MemoryRecordsBuilder`).
         return Err(ResponseError::UnknownServerError);
     }
-    if topic == GROUP_METADATA_TOPIC_NAME {
-        let completed = services.groups.complete_transaction(partition, marker);
-        let completed = completed.map_err(|error| of_group_coordinator(error.response_error()))?;
-        return Ok(Box::pin(async move {
-            let committed = completed.committed().await;
-            committed.map_err(|error| of_group_coordinator(error.response_error()))
-        }));
-    }
-    let now = services.env.clock.wall_millis();
-    let appended = found.append_end_transaction_marker(marker, now).map_err(|error| error.response_error())?;
-    let acknowledged = found.acknowledged(appended.last_offset + 1);
-    Ok(Box::pin(async move { acknowledged.await.map_err(|error| error.response_error()) }))
+    let appended = append_marker(&found, &services.groups, marker, services.env.clock.wall_millis());
+    let committed = appended.map_err(|error| response_error(&error))?;
+    Ok(Box::pin(async move { committed.await.map_err(|error| response_error(&error)) }))
 }
 
-/// A transaction coordinator does not expect these: it asks again for NOT_LEADER_OR_FOLLOWER.
-fn of_group_coordinator(error: ResponseError) -> ResponseError {
-    match error {
+/// A transaction coordinator does not expect what says that a group coordinator is not here: it asks again for
+/// NOT_LEADER_OR_FOLLOWER.
+fn response_error(error: &MarkerError) -> ResponseError {
+    let group = match error {
+        MarkerError::Partition(error) => return error.response_error(),
+        MarkerError::Group(error) => error.response_error(),
+    };
+    match group {
         ResponseError::CoordinatorNotAvailable
         | ResponseError::CoordinatorLoadInProgress
         | ResponseError::NotCoordinator => ResponseError::NotLeaderOrFollower,

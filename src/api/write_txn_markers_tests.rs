@@ -12,6 +12,7 @@ use crate::api::test_services::{TestBroker, batch, context, later, now, topic_na
 use crate::record::BatchProperties;
 use crate::replica::{ACKS_ALL, Partition};
 use crate::storage::AppendOrigin;
+use crate::types::GROUP_METADATA_TOPIC_NAME;
 
 const PRODUCER: i64 = 77;
 

@@ -10,7 +10,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ProduceRequest;
 
 use super::{Refusal, TOPIC_ID_VERSION};
-use crate::api::error_mapping::ToErrorCode;
+use crate::api::error_mapping::{ToErrorCode, of_transaction_coordinator};
 use crate::api::services::Services;
 use crate::metadata::MetadataImage;
 use crate::record::{BatchHeader, check_produce_format};
@@ -176,11 +176,7 @@ impl Transaction {
         };
         let failed = answers.iter().filter(|answer| answer.is_err()).count();
         services.metrics.transaction_verification_failures_total.add(failed as u64);
-        let translate = |error| match error {
-            ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
-            ResponseError::TransactionAbortable if self.version < ABORTABLE_VERSION => ResponseError::InvalidTxnState,
-            other => other,
-        };
+        let translate = |error| of_transaction_coordinator(error, self.version >= ABORTABLE_VERSION);
         answers.into_iter().map(|answer| answer.map_err(translate)).collect()
     }
 }

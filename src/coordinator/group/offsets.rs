@@ -277,27 +277,18 @@ pub fn commit(request: &OffsetCommitRequest, step: &mut Step<'_>) -> OffsetCommi
         let name: Arc<str> = Arc::from(topic.name.as_str());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
+            let place = (&group_id, &name, partition.partition_index);
+            let error_code =
+                write(place, partition.committed_metadata.as_ref(), step, |metadata, now_ms| OffsetAndMetadata {
+                    offset: partition.committed_offset,
+                    leader_epoch: if has_own_expiry { -1 } else { partition.committed_leader_epoch },
+                    metadata,
+                    commit_timestamp_ms: now_ms,
+                    expire_timestamp_ms,
+                    topic_id: if has_own_expiry { Uuid::nil() } else { topic.topic_id },
+                });
             let response = OffsetCommitResponsePartition::default().with_partition_index(partition.partition_index);
-            let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-            if is_too_long(metadata, step.config) {
-                partitions.push(response.with_error_code(ResponseError::OffsetMetadataTooLarge.code()));
-                continue;
-            }
-            partitions.push(response);
-            let value = OffsetAndMetadata {
-                offset: partition.committed_offset,
-                leader_epoch: if has_own_expiry { -1 } else { partition.committed_leader_epoch },
-                metadata: Box::from(metadata),
-                commit_timestamp_ms: step.now_ms,
-                expire_timestamp_ms,
-                topic_id: if has_own_expiry { Uuid::nil() } else { topic.topic_id },
-            };
-            step.records.push(GroupRecord::Offset {
-                group_id: group_id.clone(),
-                topic: name.clone(),
-                partition: partition.partition_index,
-                value: Some(value),
-            });
+            partitions.push(response.with_error_code(error_code));
         }
         topics.push(
             OffsetCommitResponseTopic::default()
@@ -322,31 +313,38 @@ pub fn commit_transactional(
         let name: Arc<str> = Arc::from(topic.name.as_str());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
+            let place = (&group_id, &name, partition.partition_index);
+            let error_code =
+                write(place, partition.committed_metadata.as_ref(), step, |metadata, now_ms| OffsetAndMetadata {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata,
+                    commit_timestamp_ms: now_ms,
+                    expire_timestamp_ms: None,
+                    topic_id: *topic_id,
+                });
             let response = TxnOffsetCommitResponsePartition::default().with_partition_index(partition.partition_index);
-            let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-            if is_too_long(metadata, step.config) {
-                partitions.push(response.with_error_code(ResponseError::OffsetMetadataTooLarge.code()));
-                continue;
-            }
-            partitions.push(response);
-            let value = OffsetAndMetadata {
-                offset: partition.committed_offset,
-                leader_epoch: partition.committed_leader_epoch,
-                metadata: Box::from(metadata),
-                commit_timestamp_ms: step.now_ms,
-                expire_timestamp_ms: None,
-                topic_id: *topic_id,
-            };
-            step.records.push(GroupRecord::Offset {
-                group_id: group_id.clone(),
-                topic: name.clone(),
-                partition: partition.partition_index,
-                value: Some(value),
-            });
+            partitions.push(response.with_error_code(error_code));
         }
         topics.push(TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions));
     }
     TxnOffsetCommitResponse::default().with_topics(topics)
+}
+
+/// Has the offset of a partition written; the error code for the client when its metadata is too long.
+fn write(
+    (group_id, topic, partition): (&Arc<str>, &Arc<str>, i32),
+    metadata: Option<&StrBytes>,
+    step: &mut Step<'_>,
+    value: impl FnOnce(Box<str>, i64) -> OffsetAndMetadata,
+) -> i16 {
+    let metadata = metadata.map(StrBytes::as_str).unwrap_or_default();
+    if is_too_long(metadata, step.config) {
+        return ResponseError::OffsetMetadataTooLarge.code();
+    }
+    let value = Some(value(Box::from(metadata), step.now_ms));
+    step.records.push(GroupRecord::Offset { group_id: group_id.clone(), topic: topic.clone(), partition, value });
+    0
 }
 
 /// Counted as Java counts a string.

@@ -13,8 +13,8 @@ use futures_util::FutureExt;
 use super::shard::{MarkerWork, Progress, TransactionShard};
 use crate::coordinator::runtime::Shard;
 use crate::coordinator::{CoordinatorError, GroupCoordinator};
-use crate::env::{BoxFuture, Env};
-use crate::replica::{ReplicaError, ReplicaManager};
+use crate::env::{BoxFuture, Env, ready};
+use crate::replica::{Partition, ReplicaError, ReplicaManager};
 use crate::storage::StorageError;
 use crate::types::{EndTransactionMarker, GROUP_METADATA_TOPIC_NAME, TopicPartition};
 
@@ -118,56 +118,67 @@ impl LocalMarkers {
     pub fn new(env: Env, replicas: &Arc<ReplicaManager>, groups: Arc<GroupCoordinator>) -> Arc<Self> {
         Arc::new(Self { env, replicas: Arc::downgrade(replicas), groups })
     }
-
-    fn write_to_group(&self, partition: i32, marker: &EndTransactionMarker) -> BoxFuture<'static, MarkerOutcome> {
-        let completed = self.groups.complete_transaction(partition, marker);
-        Box::pin(async move {
-            let committed = match completed {
-                Ok(answered) => answered.committed().await,
-                Err(error) => Err(error),
-            };
-            match committed {
-                Ok(()) => MarkerOutcome::Written,
-                Err(CoordinatorError::Refused(error)) => MarkerOutcome::Fenced(error.to_string()),
-                Err(error) => MarkerOutcome::Retry(error.to_string()),
-            }
-        })
-    }
 }
 
 impl MarkerWriter for LocalMarkers {
     fn write(&self, partition: &TopicPartition, marker: &EndTransactionMarker) -> BoxFuture<'static, MarkerOutcome> {
-        let ready = |outcome| -> BoxFuture<'static, MarkerOutcome> { Box::pin(std::future::ready(outcome)) };
         let Some(replicas) = self.replicas.upgrade() else {
             return ready(MarkerOutcome::Retry("the broker is stopping".to_owned()));
         };
         if replicas.image().topics.partition(&partition.topic, partition.partition).is_none() {
             return ready(MarkerOutcome::Gone);
         }
-        if &*partition.topic == GROUP_METADATA_TOPIC_NAME {
-            return self.write_to_group(partition.partition, marker);
-        }
-        let appended = replicas.partition(partition).and_then(|found| {
-            let appended = found.append_end_transaction_marker(marker, self.env.clock.wall_millis())?;
-            Ok(found.acknowledged(appended.last_offset + 1))
-        });
+        let appended = replicas
+            .partition(partition)
+            .map_err(MarkerError::from)
+            .and_then(|found| append_marker(&found, &self.groups, marker, self.env.clock.wall_millis()));
         match appended {
-            Err(error) => ready(failure(&error)),
+            Err(error) => ready(outcome_of(&error)),
             Ok(committed) => Box::pin(async move {
                 match committed.await {
                     Ok(()) => MarkerOutcome::Written,
-                    Err(error) => failure(&error),
+                    Err(error) => outcome_of(&error),
                 }
             }),
         }
     }
 }
 
-fn failure(error: &ReplicaError) -> MarkerOutcome {
+/// Why a marker is not in a partition.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkerError {
+    /// The partition said so.
+    #[error(transparent)]
+    Partition(#[from] ReplicaError),
+    /// The group coordinator said so, for a partition of `__consumer_offsets`.
+    #[error(transparent)]
+    Group(#[from] CoordinatorError),
+}
+
+/// Appends a marker before it returns: to a partition of `__consumer_offsets` by way of the groups, which replay it. The
+/// future waits for the commit. `now` is wall time in milliseconds.
+pub fn append_marker(
+    partition: &Arc<Partition>,
+    groups: &GroupCoordinator,
+    marker: &EndTransactionMarker,
+    now: i64,
+) -> Result<BoxFuture<'static, Result<(), MarkerError>>, MarkerError> {
+    let place = partition.topic_partition();
+    if &*place.topic == GROUP_METADATA_TOPIC_NAME {
+        let completed = groups.complete_transaction(place.partition, marker)?;
+        return Ok(Box::pin(async move { Ok(completed.committed().await?) }));
+    }
+    let appended = partition.append_end_transaction_marker(marker, now)?;
+    let acknowledged = partition.acknowledged(appended.last_offset + 1);
+    Ok(Box::pin(async move { Ok(acknowledged.await?) }))
+}
+
+fn outcome_of(error: &MarkerError) -> MarkerOutcome {
     match error {
-        ReplicaError::Storage(
+        MarkerError::Group(CoordinatorError::Refused(_))
+        | MarkerError::Partition(ReplicaError::Storage(
             StorageError::InvalidProducerEpoch(_) | StorageError::TransactionCoordinatorFenced(_),
-        ) => MarkerOutcome::Fenced(error.to_string()),
+        )) => MarkerOutcome::Fenced(error.to_string()),
         _ => MarkerOutcome::Retry(error.to_string()),
     }
 }

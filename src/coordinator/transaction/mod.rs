@@ -39,7 +39,7 @@ mod state;
 
 pub use config::TransactionConfig;
 pub use coordinator::{TransactionCoordinator, TransactionMetadataPublisher};
-pub use markers::{LocalMarkers, MARKER_RETRY_BACKOFF, MarkerOutcome, MarkerWriter};
+pub use markers::{LocalMarkers, MARKER_RETRY_BACKOFF, MarkerError, MarkerOutcome, MarkerWriter, append_marker};
 pub use producer_ids::{ControllerProducerIds, ProducerIdBlock, ProducerIdSource};
 
 #[cfg(test)]
