@@ -73,8 +73,10 @@ impl Broker {
     pub async fn start_in(env: Env, options: StartOptions) -> Result<Self, BrokerError> {
         let config = Arc::new(options.config);
         let metrics = Arc::new(Metrics::default());
+        env.memory.set_process_bytes(configuration::memory_bytes(&config));
         let files = FileShares::new(open_files_limit(), config.log_dirs().len());
-        let mut log_options = configuration::log_manager_options(&config, options.cluster_id, files, &metrics);
+        let mut log_options =
+            configuration::log_manager_options(&config, options.cluster_id, files, &metrics, &env.memory);
         log_options.inspection = Some(configuration::inspection(&env, &config));
         let logs = LogManager::open(env.clone(), log_options)?;
         let failure = watch_directories(&logs);
@@ -129,7 +131,7 @@ impl Broker {
             transactions: Arc::clone(&coordinators.transactions),
         });
         let dispatch = Arc::new(RegistryDispatch(services));
-        let server_options = configuration::server_options(config, files);
+        let server_options = configuration::server_options(config, files, &env.memory);
         let server = Server::start(env, &server_options, listeners, dispatch, Arc::clone(&metrics));
         Ok((broker_epoch, metrics, coordinators, server))
     }

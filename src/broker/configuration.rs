@@ -11,7 +11,7 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use super::error::BrokerError;
 use crate::api::{AdvertisedListeners, Endpoint};
 use crate::config::{BrokerConfig, DeclaredTopic};
-use crate::env::Env;
+use crate::env::{Env, MemoryBudget, default_memory_budget};
 use crate::metadata::{
     self, ConfigResourceType, ControllerOptions, MetadataDelta, MetadataImage, MetadataPublisher, SnapshotOptions,
     SnapshotRetention,
@@ -55,11 +55,13 @@ pub(super) fn log_manager_options(
     cluster_id: Option<String>,
     files: FileShares,
     metrics: &Arc<Metrics>,
+    memory: &MemoryBudget,
 ) -> LogManagerOptions {
     let check = |milliseconds: i64| if milliseconds > 0 { milliseconds } else { i64::MAX };
     let (source, producers) = (Arc::clone(config), Arc::clone(config));
+    let map_bytes = memory.cache_limit();
     LogManagerOptions {
-        cleaner: Arc::new(move || cleaner_config(&source)),
+        cleaner: Arc::new(move || cleaner_config(&source, map_bytes)),
         metrics: Arc::clone(metrics),
         cluster_id,
         max_open_files: files.logs_of_directory,
@@ -90,13 +92,13 @@ pub(super) fn producer_state_config(config: &BrokerConfig) -> ProducerStateConfi
     }
 }
 
-/// Settings of the cleaner, as they are now.
-pub(super) fn cleaner_config(config: &BrokerConfig) -> CleanerConfig {
+/// Settings of the cleaner, as they are now; its memory of keys is at most `map_bytes`.
+pub(super) fn cleaner_config(config: &BrokerConfig, map_bytes: usize) -> CleanerConfig {
     let size = |bytes: i64| usize::try_from(bytes).unwrap_or(0);
     CleanerConfig {
         enabled: config.log_cleaner_enable(),
         threads: size(config.log_cleaner_threads().into()),
-        dedupe_buffer_bytes: size(config.log_cleaner_dedupe_buffer_size()),
+        dedupe_buffer_bytes: size(config.log_cleaner_dedupe_buffer_size()).min(map_bytes),
         io_buffer_bytes: size(config.log_cleaner_io_buffer_size().into()),
         load_factor: config.log_cleaner_io_buffer_load_factor(),
         max_bytes_per_second: config.log_cleaner_io_max_bytes_per_second(),
@@ -199,8 +201,21 @@ pub(super) fn create_topics_request(topics: &[DeclaredTopic]) -> CreateTopicsReq
     CreateTopicsRequest::default().with_topics(topics.iter().map(topic).collect())
 }
 
+/// The budget of memory in bytes.
+pub(super) fn memory_bytes(config: &BrokerConfig) -> usize {
+    usize::try_from(config.memory_bytes().unwrap_or_else(default_memory_budget)).unwrap_or(usize::MAX)
+}
+
+/// Bytes of requests together. One of the longest may come on top of it, so that it finishes when all stand still.
+fn request_memory(config: &BrokerConfig, memory: &MemoryBudget) -> usize {
+    let configured = config.request_memory_bytes().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+    let longest = usize::try_from(config.socket_request_max_bytes()).unwrap_or(0);
+    let limit = memory.limit();
+    configured.min(limit - longest.min(limit / 2))
+}
+
 /// Options of the server.
-pub(super) fn server_options(config: &BrokerConfig, files: FileShares) -> ServerOptions {
+pub(super) fn server_options(config: &BrokerConfig, files: FileShares, memory: &MemoryBudget) -> ServerOptions {
     let defaults = ServerOptions::default();
     let size = |bytes: i32| usize::try_from(bytes).ok();
     let count = |number: i32| usize::try_from(number).unwrap_or(0);
@@ -209,7 +224,7 @@ pub(super) fn server_options(config: &BrokerConfig, files: FileShares) -> Server
     let overrides = config.max_connections_per_ip_overrides().into_iter();
     ServerOptions {
         frame_limits,
-        frame_memory: usize::try_from(config.request_memory_bytes()).unwrap_or(usize::MAX),
+        frame_memory: request_memory(config, memory),
         max_connections: count(config.max_connections()).min(files.connections),
         max_connections_per_address: count(config.max_connections_per_ip()),
         max_connections_overrides: overrides.map(|(address, number)| (address, count(number))).collect(),

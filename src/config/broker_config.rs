@@ -130,15 +130,20 @@ impl BrokerConfig {
         parse_connection_overrides(&text).unwrap_or_default()
     }
 
-    /// `queued.max.request.bytes`, or where that sets no limit `ottla.memory.bytes`: bytes of requests in memory at a time.
-    pub fn request_memory_bytes(&self) -> i64 {
-        let state = self.state();
-        match state.layers.value("queued.max.request.bytes") {
-            ConfigValue::Integer(bytes) if bytes > 0 => bytes,
-            _ => match state.layers.value("ottla.memory.bytes") {
-                ConfigValue::Integer(bytes) => bytes,
-                _ => i64::MAX,
-            },
+    /// `queued.max.request.bytes`: bytes of requests in memory at a time; `None` where only the budget limits them.
+    pub fn request_memory_bytes(&self) -> Option<u64> {
+        self.positive("queued.max.request.bytes")
+    }
+
+    /// `ottla.memory.bytes`: the budget of memory; `None` leaves it to what the machine has.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.positive("ottla.memory.bytes")
+    }
+
+    fn positive(&self, name: &str) -> Option<u64> {
+        match self.state().layers.value(name) {
+            ConfigValue::Integer(number) => u64::try_from(number).ok().filter(|number| *number > 0),
+            _ => None,
         }
     }
 }

@@ -80,6 +80,8 @@ pub enum Validator {
     Any,
     /// A number not below the bound.
     AtLeast(i64),
+    /// A number not below the bound, or -1.
+    MinusOneOrAtLeast(i64),
     /// A number between the bounds, both included.
     Between(i64, i64),
     /// A fraction between 0 and 1, both included.
@@ -237,6 +239,9 @@ impl ConfigDefinition {
         match (self.validator, value) {
             (Validator::AtLeast(least), ConfigValue::Integer(number)) if *number < least => {
                 refuse(format!("Value must be at least {least}"))
+            }
+            (Validator::MinusOneOrAtLeast(least), ConfigValue::Integer(number)) if *number < least && *number != -1 => {
+                refuse(format!("Value must be -1 or at least {least}"))
             }
             (Validator::Between(least, _), ConfigValue::Integer(number)) if *number < least => {
                 refuse(format!("Value must be at least {least}"))

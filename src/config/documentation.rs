@@ -43,6 +43,7 @@ fn values(validator: Validator) -> String {
     match validator {
         Validator::Any | Validator::Items(true) => String::new(),
         Validator::AtLeast(least) => format!("{least} or more"),
+        Validator::MinusOneOrAtLeast(least) => format!("-1, {least} or more"),
         Validator::Between(least, most) => format!("{least} to {most}"),
         Validator::Fraction => "0 to 1".to_owned(),
         Validator::GzipLevel => "1 to 9, -1".to_owned(),

@@ -5,6 +5,7 @@
 
 mod clock;
 mod disk;
+mod memory;
 mod memory_disk;
 pub mod net;
 mod process;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
+pub use memory::{HeldMemory, MemoryBudget, MemoryWaiter, default_memory_budget};
 pub use memory_disk::{Call, Failure, Fault, MemoryDisk, Moment, PlannedFault, PowerCut, PowerCuts};
 pub use process::{available_parallelism, open_files_limit, raise_open_files_limit};
 pub use random::{Random, SeededRandom, SystemRandom};
@@ -33,6 +35,8 @@ pub struct Env {
     pub disk: Arc<dyn Disk>,
     /// Tasks and threads.
     pub spawn: Arc<dyn Spawn>,
+    /// What memory may be used for data on its way; without a limit until the broker sets one.
+    pub memory: Arc<MemoryBudget>,
 }
 
 impl Env {
@@ -43,6 +47,7 @@ impl Env {
             random: Arc::new(SystemRandom),
             disk: Arc::new(RealDisk),
             spawn: Arc::new(TokioSpawn::new(handle)),
+            memory: MemoryBudget::unlimited(),
         }
     }
 
@@ -59,6 +64,7 @@ impl Env {
             random: Arc::new(SeededRandom::new(seed)),
             disk: Arc::new(MemoryDisk::new(clock.clone())),
             spawn: Arc::new(InlineSpawn::default()),
+            memory: MemoryBudget::unlimited(),
             clock,
         }
     }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::dispatch::Dispatch;
 use super::frame_reader::{FrameLimits, FrameReader, ReadError};
-use super::memory::{FrameMemory, STALL_BEYOND_LIMIT};
+use super::memory::{Admission, FrameMemory, STALL_BEYOND_LIMIT};
 use super::response_writer::ResponseWriter;
 use super::transport::Transport;
 use crate::api::registry::{ApiEntry, Lookup};
@@ -124,6 +124,7 @@ enum Event {
 pub struct Connection {
     shared: Arc<Shared>,
     transport: Transport,
+    admission: Admission,
     reader: FrameReader,
     writer: ResponseWriter,
     pending: VecDeque<PendingAnswer>,
@@ -156,7 +157,12 @@ impl Connection {
         };
         Self {
             reader: FrameReader::new(shared.frame_limits, Arc::clone(&shared.memory), Arc::clone(&shared.clock)),
-            writer: ResponseWriter::new(shared.write_stall, Arc::clone(&shared.clock)),
+            writer: ResponseWriter::new(
+                shared.write_stall,
+                Arc::clone(&shared.clock),
+                Arc::clone(shared.memory.budget()),
+            ),
+            admission: shared.memory.admission(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             parked: None,
@@ -317,7 +323,9 @@ impl Connection {
             }
         }
         // A frame that has begun is read on: its sender's time runs.
-        let reads = self.ended.is_none() && self.parked.is_none();
+        let reads = self.ended.is_none()
+            && self.parked.is_none()
+            && (self.reader.in_frame() || self.admission.poll(context).is_ready());
         if reads && let Poll::Ready(result) = self.reader.poll_frame(context, &mut self.transport) {
             return Poll::Ready(match result {
                 Ok(frame) => Event::Frame(frame),

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::env::ManualClock;
 use crate::env::net::Listener;
+use crate::env::{ManualClock, MemoryBudget};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -24,7 +24,7 @@ fn frames_of(pieces: Vec<Vec<u8>>) -> (Vec<Bytes>, ReadError, Arc<FrameMemory>) 
         let mut client = connector.connect("127.0.0.1:5000".parse().expect("an address")).await.expect("connected");
         let (stream, _) = listener.accept().await.expect("accepted");
         let mut transport = Transport::Plaintext(stream);
-        let memory = FrameMemory::new(64 * MEBIBYTE);
+        let memory = FrameMemory::new(MemoryBudget::unlimited(), 64 * MEBIBYTE);
         let mut reader = FrameReader::new(limits(), Arc::clone(&memory), Arc::new(ManualClock::new(0)));
         let sender = tokio::spawn(async move {
             for piece in pieces {

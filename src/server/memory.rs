@@ -1,4 +1,4 @@
-//! The memory that frames may take while they arrive and are handled.
+//! The memory that frames may take while they arrive and are handled: a share of the one budget ([`MemoryBudget`]).
 //!
 //! A frame is charged for the bytes that have come, not for the length it announces, so that a lie costs nothing. There
 //! are two pools, by announced length, so that large frames cannot keep small ones out. When a pool is full:
@@ -8,6 +8,9 @@
 //! - frames in arrival that stand still give way: their connections are closed, if nothing came for
 //!   `STALL_UNDER_PRESSURE` (`STALL_BEYOND_LIMIT` for the one that goes beyond);
 //! - who has waited for `MAX_WAIT` is closed too: the load is more than there is memory for.
+//!
+//! A frame also waits while answers and other work take the budget, and while these take more than their share no
+//! connection begins to read another request ([`Admission`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +20,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+
+use crate::env::{HeldMemory, MemoryBudget, MemoryWaiter};
 
 /// Frames up to this length are counted in the pool of the small ones.
 pub const SMALL_FRAME_BYTES: usize = 2 * 1024 * 1024;
@@ -35,6 +40,7 @@ pub struct Evicted;
 
 /// All frames' memory.
 pub struct FrameMemory {
+    budget: Arc<MemoryBudget>,
     small: Pool,
     large: Pool,
     next_id: AtomicU64,
@@ -51,6 +57,8 @@ struct PoolState {
     /// The frame that may go beyond the limit.
     beyond_limit: Option<u64>,
     frames: HashMap<u64, FrameState>,
+    /// Whether a frame may wait for the pool, so that giving back costs no search where none does.
+    has_waiting: bool,
 }
 
 struct FrameState {
@@ -70,14 +78,26 @@ pub struct Lease {
     memory: Arc<FrameMemory>,
     id: u64,
     large: bool,
-    charged: usize,
+    held: HeldMemory,
+    waiter: MemoryWaiter,
 }
 
 impl FrameMemory {
-    /// `limit` bytes for all frames together; one frame may exceed it at a time in each pool.
-    pub fn new(limit: usize) -> Arc<Self> {
+    /// `limit` bytes of the budget for all frames together; one frame may exceed it at a time in each pool.
+    pub fn new(budget: Arc<MemoryBudget>, limit: usize) -> Arc<Self> {
         let small = limit / SMALL_POOL_SHARE;
-        Arc::new(Self { small: Pool::new(small), large: Pool::new(limit - small), next_id: AtomicU64::new(0) })
+        let (small, large) = (Pool::new(small), Pool::new(limit - small));
+        Arc::new(Self { budget, small, large, next_id: AtomicU64::new(0) })
+    }
+
+    /// The budget that all draw from.
+    pub fn budget(&self) -> &Arc<MemoryBudget> {
+        &self.budget
+    }
+
+    /// A connection's place among those who wait to be let in.
+    pub fn admission(&self) -> Admission {
+        Admission { waiter: self.budget.waiter() }
     }
 
     /// Bytes charged now.
@@ -88,7 +108,8 @@ impl FrameMemory {
     /// Begins a frame of the announced length; nothing is charged yet.
     pub fn lease(self: &Arc<Self>, announced: usize, now: Duration) -> Lease {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let lease = Lease { memory: Arc::clone(self), id, large: announced > SMALL_FRAME_BYTES, charged: 0 };
+        let (held, waiter) = (self.budget.hold_request(0), self.budget.waiter());
+        let lease = Lease { memory: Arc::clone(self), id, large: announced > SMALL_FRAME_BYTES, held, waiter };
         let frame =
             FrameState { charged: 0, last_progress: now, complete: false, evicted: false, waiting: None, reader: None };
         lease.pool().state.lock().frames.insert(id, frame);
@@ -96,9 +117,35 @@ impl FrameMemory {
     }
 }
 
+/// Whether a connection may begin to read a request.
+pub struct Admission {
+    waiter: MemoryWaiter,
+}
+
+impl Admission {
+    /// Ready unless answers and other work take more than their share of the budget; then the task is woken when some of
+    /// it is given back.
+    pub fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.waiter.budget().admits() {
+            return Poll::Ready(());
+        }
+        self.waiter.register(context);
+        if self.waiter.budget().admits() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
 impl Pool {
     fn new(limit: usize) -> Self {
         Self { limit, state: Mutex::new(PoolState::default()) }
+    }
+
+    /// Whether the pool and the budget let a frame have `more` bytes.
+    fn has_room(&self, state: &mut PoolState, budget: &MemoryBudget, id: u64, more: usize) -> bool {
+        if state.used + more <= self.limit && budget.has_room(more) {
+            return true;
+        }
+        // A frame that is longer than the whole budget gets it when nothing but frames takes any.
+        *state.beyond_limit.get_or_insert(id) == id && (budget.has_room(more) || budget.work() == 0)
     }
 }
 
@@ -130,27 +177,31 @@ impl Lease {
 
     /// Bytes charged to this frame.
     pub fn charged(&self) -> usize {
-        self.charged
+        self.held.bytes()
     }
 
     /// Charges for `total` bytes of this frame; waits when there is no room.
     pub fn poll_charge(&mut self, context: &Context<'_>, total: usize, now: Duration) -> Poll<Result<(), Evicted>> {
-        let more = total.saturating_sub(self.charged);
-        let pool = self.pool();
+        let more = total.saturating_sub(self.charged());
+        let (memory, id) = (Arc::clone(&self.memory), self.id);
+        let pool = if self.large { &memory.large } else { &memory.small };
         let mut state = pool.state.lock();
-        let room = state.used + more <= pool.limit || *state.beyond_limit.get_or_insert(self.id) == self.id;
-        if !room {
-            state.evict_stalled(self.id, now);
-        } else {
-            state.used += more;
-        }
-        let Some(frame) = state.frames.get_mut(&self.id) else { return Poll::Ready(Err(Evicted)) };
-        if frame.evicted {
-            if room {
-                state.used -= more;
-            }
+        if state.frames.get(&id).is_none_or(|frame| frame.evicted) {
             return Poll::Ready(Err(Evicted));
         }
+        let mut room = pool.has_room(&mut state, &memory.budget, id, more);
+        if !room {
+            self.waiter.register(context);
+            room = pool.has_room(&mut state, &memory.budget, id, more);
+        }
+        if room {
+            state.used += more;
+            self.held.resize(total.max(self.held.bytes()));
+        } else {
+            state.evict_stalled(id, now);
+            state.has_waiting = true;
+        }
+        let Some(frame) = state.frames.get_mut(&id) else { return Poll::Ready(Err(Evicted)) };
         if !room {
             frame.waiting = Some(context.waker().clone());
             return Poll::Pending;
@@ -158,8 +209,6 @@ impl Lease {
         frame.waiting = None;
         frame.charged += more;
         frame.last_progress = now;
-        drop(state);
-        self.charged += more;
         Poll::Ready(Ok(()))
     }
 
@@ -198,12 +247,17 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let mut state = self.pool().state.lock();
         state.frames.remove(&self.id);
-        state.used -= self.charged;
+        state.used -= self.held.bytes();
         if state.beyond_limit == Some(self.id) {
             state.beyond_limit = None;
         }
-        let waiting: Vec<Waker> = state.frames.values_mut().filter_map(|frame| frame.waiting.clone()).collect();
+        if !std::mem::take(&mut state.has_waiting) {
+            return;
+        }
+        let waiting: Vec<Waker> = state.frames.values_mut().filter_map(|frame| frame.waiting.take()).collect();
         drop(state);
+        // Before those are woken who look for the room.
+        self.held.resize(0);
         waiting.into_iter().for_each(Waker::wake);
     }
 }
@@ -223,6 +277,10 @@ impl AsRef<[u8]> for Leased {
 mod tests {
     use super::*;
 
+    fn of(limit: usize) -> Arc<FrameMemory> {
+        FrameMemory::new(MemoryBudget::unlimited(), limit)
+    }
+
     const MEBIBYTE: usize = 1024 * 1024;
 
     fn charge(lease: &mut Lease, total: usize, now_ms: u64) -> Poll<Result<(), Evicted>> {
@@ -232,7 +290,7 @@ mod tests {
 
     #[test]
     fn bytes_are_given_back_with_the_last_slice() {
-        let memory = FrameMemory::new(8 * MEBIBYTE);
+        let memory = of(8 * MEBIBYTE);
         let mut lease = memory.lease(100, Duration::ZERO);
         assert_eq!(charge(&mut lease, 100, 0), Poll::Ready(Ok(())));
         let frame = lease.complete(Bytes::from(vec![1; 100]));
@@ -245,7 +303,7 @@ mod tests {
 
     #[test]
     fn large_frames_cannot_keep_small_ones_out() {
-        let memory = FrameMemory::new(8 * MEBIBYTE);
+        let memory = of(8 * MEBIBYTE);
         let mut large: Vec<Lease> = (0..10).map(|_| memory.lease(50 * MEBIBYTE, Duration::ZERO)).collect();
         let granted = large.iter_mut().map(|lease| charge(lease, MEBIBYTE, 0)).filter(Poll::is_ready).count();
         // 6 MiB for the large ones, and the one that may go beyond.
@@ -256,7 +314,7 @@ mod tests {
 
     #[test]
     fn one_frame_may_finish_beyond_the_limit_and_then_the_next() {
-        let memory = FrameMemory::new(8 * MEBIBYTE);
+        let memory = of(8 * MEBIBYTE);
         let mut first = memory.lease(50 * MEBIBYTE, Duration::ZERO);
         let mut second = memory.lease(50 * MEBIBYTE, Duration::ZERO);
         assert_eq!(charge(&mut first, 50 * MEBIBYTE, 0), Poll::Ready(Ok(())));
@@ -267,7 +325,7 @@ mod tests {
 
     #[test]
     fn who_stands_still_gives_way() {
-        let memory = FrameMemory::new(8 * MEBIBYTE);
+        let memory = of(8 * MEBIBYTE);
         let mut idle = memory.lease(50 * MEBIBYTE, Duration::ZERO);
         let mut busy = memory.lease(50 * MEBIBYTE, Duration::ZERO);
         assert_eq!(charge(&mut idle, 6 * MEBIBYTE, 0), Poll::Ready(Ok(())));
@@ -288,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_complete_frame_is_never_evicted() {
-        let memory = FrameMemory::new(8 * MEBIBYTE);
+        let memory = of(8 * MEBIBYTE);
         let mut handled = memory.lease(50 * MEBIBYTE, Duration::ZERO);
         assert_eq!(charge(&mut handled, 10 * MEBIBYTE, 0), Poll::Ready(Ok(())));
         let frame = handled.complete(Bytes::new());
@@ -296,5 +354,44 @@ mod tests {
         assert_eq!(charge(&mut other, MEBIBYTE, 60_000), Poll::Pending);
         drop(frame);
         assert_eq!(charge(&mut other, MEBIBYTE, 60_000), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn frames_wait_while_answers_take_the_budget() {
+        let memory = FrameMemory::new(MemoryBudget::of(16 * MEBIBYTE), 8 * MEBIBYTE);
+        let budget = Arc::clone(memory.budget());
+        let answers = budget.hold_work(11 * MEBIBYTE);
+        let mut frame = memory.lease(4 * MEBIBYTE, Duration::ZERO);
+        assert_eq!(charge(&mut frame, MEBIBYTE, 0), Poll::Ready(Ok(())));
+        assert_eq!(charge(&mut frame, 2 * MEBIBYTE, 0), Poll::Pending);
+        assert!(budget.is_wanted());
+        drop(answers);
+        assert!(!budget.is_wanted());
+        assert_eq!(charge(&mut frame, 2 * MEBIBYTE, 0), Poll::Ready(Ok(())));
+        assert_eq!((budget.requests(), memory.used()), (2 * MEBIBYTE, 2 * MEBIBYTE));
+        drop(frame);
+        assert_eq!((budget.requests(), memory.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_frame_longer_than_the_budget_gets_it_when_nothing_else_does() {
+        let memory = FrameMemory::new(MemoryBudget::of(16 * MEBIBYTE), 8 * MEBIBYTE);
+        let mut frame = memory.lease(50 * MEBIBYTE, Duration::ZERO);
+        let answers = memory.budget().hold_work(1);
+        assert_eq!(charge(&mut frame, 50 * MEBIBYTE, 0), Poll::Pending);
+        drop(answers);
+        assert_eq!(charge(&mut frame, 50 * MEBIBYTE, 0), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn nobody_is_let_in_while_answers_take_more_than_their_share() {
+        let memory = FrameMemory::new(MemoryBudget::of(16 * MEBIBYTE), 8 * MEBIBYTE);
+        let mut admission = memory.admission();
+        let context = Context::from_waker(Waker::noop());
+        assert_eq!(admission.poll(&context), Poll::Ready(()));
+        let answers = memory.budget().hold_work(4 * MEBIBYTE);
+        assert_eq!(admission.poll(&context), Poll::Pending);
+        drop(answers);
+        assert_eq!(admission.poll(&context), Poll::Ready(()));
     }
 }

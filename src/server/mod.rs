@@ -110,7 +110,7 @@ impl Server {
             dispatch,
             metrics,
             clock: Arc::clone(&env.clock),
-            memory: FrameMemory::new(options.frame_memory),
+            memory: FrameMemory::new(Arc::clone(&env.memory), options.frame_memory),
             frame_limits: options.frame_limits,
             max_idle: options.max_idle,
             write_stall: options.write_stall,

@@ -10,28 +10,39 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use super::memory::STALL_UNDER_PRESSURE;
 use super::transport::Transport;
 use crate::api::{Chunk, Response};
-use crate::env::Clock;
+use crate::env::{Clock, HeldMemory, MemoryBudget};
 
 /// File ranges up to this size are read and gathered: below it `sendfile` costs more than the copy (performance.md 5).
 const GATHERED_FILE_SIZE: usize = 8 * 1024;
 /// Pieces in one call.
 const MAX_SLICES: usize = 64;
+/// Answers above this size are counted in the budget of memory before they are sent; others when the peer does not take them at once.
+const COUNTED_ANSWER_BYTES: usize = 256 * 1024;
 
 /// What is left to be sent on one connection.
 pub struct ResponseWriter {
     chunks: VecDeque<Chunk>,
     /// Bytes in memory among them.
     memory_bytes: usize,
-    stall_limit: Duration,
+    stall: StallLimit,
+}
+
+/// How long a peer may take nothing.
+struct StallLimit {
+    limit: Duration,
     clock: Arc<dyn Clock>,
+    budget: Arc<MemoryBudget>,
 }
 
 impl ResponseWriter {
-    /// A writer that fails when the peer takes nothing for `stall_limit`.
-    pub fn new(stall_limit: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { chunks: VecDeque::new(), memory_bytes: 0, stall_limit, clock }
+    /// A writer that fails when the peer takes nothing for `stall_limit`, or for a second while others need the memory
+    /// that its answers take.
+    pub fn new(stall_limit: Duration, clock: Arc<dyn Clock>, budget: Arc<MemoryBudget>) -> Self {
+        let stall = StallLimit { limit: stall_limit, clock, budget };
+        Self { chunks: VecDeque::new(), memory_bytes: 0, stall }
     }
 
     /// Adds an answer behind those that are there.
@@ -60,23 +71,28 @@ impl ResponseWriter {
     /// nothing for too long `TimedOut`: the connection cannot go on after either.
     pub async fn flush(&mut self, transport: &mut Transport) -> io::Result<u64> {
         let mut sent = 0;
+        let mut held =
+            (self.memory_bytes > COUNTED_ANSWER_BYTES).then(|| self.stall.budget.hold_work(self.memory_bytes));
         while let Some(front) = self.chunks.front() {
             let count = match front {
                 Chunk::File { file, position, length } if *length > GATHERED_FILE_SIZE => {
                     let (file, position, length) = (Arc::clone(file), *position, *length);
                     let send = transport.send_file(file.as_ref(), position, length);
-                    within_stall_limit(send, self.stall_limit, &self.clock).await?
+                    self.stall.apply(send, &mut held, self.memory_bytes).await?
                 }
                 _ => {
                     self.read_small_files()?;
                     let write = self.write_gathered(transport);
-                    within_stall_limit(write, self.stall_limit, &self.clock).await?
+                    self.stall.apply(write, &mut held, self.memory_bytes).await?
                 }
             };
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.consume(count);
+            if let Some(held) = &mut held {
+                held.resize(self.memory_bytes);
+            }
             sent += count as u64;
         }
         Ok(sent)
@@ -133,20 +149,38 @@ impl ResponseWriter {
     }
 }
 
-/// The future's result, or `TimedOut` after `limit`; costs no timer when the future is ready at once.
-async fn within_stall_limit<T>(
-    future: impl Future<Output = io::Result<T>>,
-    limit: Duration,
-    clock: &Arc<dyn Clock>,
-) -> io::Result<T> {
-    let mut future = pin!(future);
-    let mut timer = None;
-    poll_fn(|context| {
-        if let Poll::Ready(result) = future.as_mut().poll(context) {
-            return Poll::Ready(result);
-        }
-        let timer = timer.get_or_insert_with(|| clock.sleep_until(clock.monotonic() + limit));
-        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    })
-    .await
+impl StallLimit {
+    /// The future's result, or `TimedOut`; costs no timer when the future is ready at once. The memory of answers that
+    /// the peer does not take is counted.
+    async fn apply<T>(
+        &self,
+        future: impl Future<Output = io::Result<T>>,
+        held: &mut Option<HeldMemory>,
+        memory_bytes: usize,
+    ) -> io::Result<T> {
+        let mut future = pin!(future);
+        let mut timer = None;
+        let mut stalled = Duration::ZERO;
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(result) = future.as_mut().poll(context) {
+                    return Poll::Ready(result);
+                }
+                held.get_or_insert_with(|| self.budget.hold_work(memory_bytes));
+                let step = STALL_UNDER_PRESSURE.min(self.limit - stalled);
+                let timer = timer.get_or_insert_with(|| self.clock.sleep_until(self.clock.monotonic() + step));
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                stalled += step;
+                let is_wanted = memory_bytes > 0 && (self.budget.is_wanted() || !self.budget.admits());
+                if is_wanted || stalled >= self.limit {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                *timer =
+                    self.clock.sleep_until(self.clock.monotonic() + STALL_UNDER_PRESSURE.min(self.limit - stalled));
+            }
+        })
+        .await
+    }
 }

@@ -70,7 +70,14 @@ impl Fixture {
         options: &ServerOptions,
         script: impl Fn(&RequestContext, &[u8]) -> Outcome + Send + Sync + 'static,
     ) -> Self {
-        let env = Env::real(tokio::runtime::Handle::current());
+        Self::start_in(&Env::real(tokio::runtime::Handle::current()), options, script)
+    }
+
+    fn start_in(
+        env: &Env,
+        options: &ServerOptions,
+        script: impl Fn(&RequestContext, &[u8]) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
         let listener = ListenerOptions {
             name: "PLAINTEXT".to_owned(),
             protocol: SecurityProtocol::Plaintext,
@@ -79,7 +86,7 @@ impl Fixture {
         let bound = BoundListener::bind(&listener, options.backlog).expect("a free port");
         let metrics = Arc::new(Metrics::default());
         let dispatch = Arc::new(Scripted(Box::new(script)));
-        let server = Server::start(&env, options, vec![bound], dispatch, Arc::clone(&metrics));
+        let server = Server::start(env, options, vec![bound], dispatch, Arc::clone(&metrics));
         Self { server, metrics }
     }
 
@@ -447,6 +454,26 @@ async fn who_does_not_read_is_closed_and_costs_little() {
     }
     fixture.until("the connection is closed", |fixture| fixture.server.connections() == 0).await;
     assert!(calls.load(std::sync::atomic::Ordering::Relaxed) < 10);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_give_way_when_others_need_the_memory() {
+    let env = Env::real(tokio::runtime::Handle::current());
+    env.memory.set_process_bytes(64 * MEBIBYTE);
+    let fixture = Fixture::start_in(&env, &ServerOptions::default(), |context, _| {
+        Outcome::Now(answer(context, &vec![1; 16 * MEBIBYTE]))
+    });
+    let mut deaf = fixture.connect().await;
+    deaf.send_raw(PLAIN, 0, 1, b"").await.expect("sent");
+    fixture.until("its answer is counted", |_| env.memory.work() > 4 * MEBIBYTE).await;
+    // It alone may take long: nobody needs the memory of its answer until another one takes more than the share.
+    let mut second = fixture.connect().await;
+    second.send_raw(PLAIN, 0, 1, b"").await.expect("sent");
+    fixture.until("who does not read is closed", |fixture| fixture.server.connections() < 2).await;
+    let mut honest = fixture.connect().await;
+    assert_eq!(ask(&mut honest, PLAIN, "").await.len(), 16 * MEBIBYTE);
+    drop((deaf, second));
+    fixture.until("memory is given back", |_| env.memory.work() == 0).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::super::definition::ConfigDefinition;
 use super::super::definition::ConfigType::{Boolean, Int, List, Long, Short, String};
 use super::super::definition::UpdateMode::{ClusterWide, ReadOnly};
-use super::super::definition::Validator::{Any, AtLeast, Between, GzipLevel, Items, ListOf, OneOf};
+use super::super::definition::Validator::{Any, AtLeast, Between, GzipLevel, Items, ListOf, MinusOneOrAtLeast, OneOf};
 use super::{COMPRESSION_TYPES, INT_MAX, row};
 
 pub(super) const ROWS: &[ConfigDefinition] = &[
@@ -273,10 +273,10 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
     row(
         "ottla.memory.bytes",
         Long,
-        Some("134217728"),
-        AtLeast(1048576),
+        Some("-1"),
+        MinusOneOrAtLeast(1048576),
         ReadOnly,
-        "Bytes of requests that may be in memory at a time when `queued.max.request.bytes` sets no limit.",
+        "Bytes of memory for requests, answers, caches and the process itself; -1: half of the machine's or the control group's, at most 512 MiB.",
     ),
     row(
         "process.roles",
@@ -292,7 +292,7 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         Some("-1"),
         Any,
         ReadOnly,
-        "Bytes of requests that may be in memory at a time; -1 leaves it to `ottla.memory.bytes`.",
+        "Bytes of requests that may be in memory at a time; -1: what `ottla.memory.bytes` has room for.",
     ),
     row(
         "request.timeout.ms",

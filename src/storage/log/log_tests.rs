@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::config::LogConfig;
-use crate::env::{Disk, Env, InlineSpawn, ManualClock, MemoryDisk, SeededRandom};
+use crate::env::{Disk, Env, InlineSpawn, ManualClock, MemoryBudget, MemoryDisk, SeededRandom};
 use crate::record::{BatchBuilder, BatchHeader, BatchIterator, BatchProperties, check_crc};
 use crate::storage::*;
 use crate::types::TopicPartition;
@@ -54,6 +54,7 @@ impl World {
             random: Arc::new(SeededRandom::new(1)),
             disk: Arc::new(disk.clone()),
             spawn: Arc::new(spawn.clone()),
+            memory: MemoryBudget::unlimited(),
         };
         let directory = LogDirectory::new(env, "/data", Uuid::nil(), 20);
         Self { clock, disk, spawn, directory, config }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::ledger::{Found, Ledger};
 use crate::config::LogConfig;
-use crate::env::{Env, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, Random, SeededRandom};
+use crate::env::{Env, InlineSpawn, ManualClock, MemoryBudget, MemoryDisk, NamedFuture, Random, SeededRandom};
 use crate::record::{BatchBuilder, BatchProperties, TimestampType, ValidatedBatch, marker_batch};
 use crate::storage::{AppendOrigin, AppendTerms, Log, LogManager, LogManagerOptions, StorageError, StorageResult};
 use crate::types::{EndTransactionMarker, TopicPartition, TransactionResult, TransactionVersion};
@@ -140,6 +140,7 @@ pub(super) fn open(disk: &MemoryDisk, clock: &ManualClock, spawn: &InlineSpawn) 
         random: Arc::new(SeededRandom::new(3)),
         disk: Arc::new(disk.clone()),
         spawn: Arc::new(spawn.clone()),
+        memory: MemoryBudget::unlimited(),
     };
     let options = LogManagerOptions {
         default_config: Arc::new(config()),
