@@ -10,6 +10,7 @@
     reason = "the ban is the broker's: tests see the world as it is"
 )]
 
+pub mod bench;
 mod broker;
 pub mod campaign;
 mod clients;
