@@ -87,6 +87,28 @@ impl<'a> Cursor<'a> {
         Err(RecordError::Unreadable("Varint is too long, the most significant bit in the 5th byte is set".to_owned()))
     }
 
+    /// A varint of at most 3 bytes; nothing for a longer one and for an incomplete one.
+    #[inline(always)]
+    pub(super) fn short_varint(&mut self) -> Option<i32> {
+        let rest = self.bytes.get(self.position..)?;
+        let (value, size) = match rest {
+            [one @ ..0x80, ..] => (u32::from(*one), 1),
+            [one, two @ ..0x80, ..] => (u32::from(one & 0x7f) | u32::from(*two) << 7, 2),
+            [one, two, three @ ..0x80, ..] => {
+                (u32::from(one & 0x7f) | u32::from(two & 0x7f) << 7 | u32::from(*three) << 14, 3)
+            }
+            _ => return None,
+        };
+        self.position += size;
+        Some(unzigzag(value))
+    }
+
+    /// Steps over `length` bytes; nothing if there are fewer.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, length: usize) -> Option<()> {
+        self.take(length).map(drop)
+    }
+
     /// A varlong of at most 10 bytes.
     #[inline]
     pub(super) fn varlong(&mut self) -> Result<i64, RecordError> {
