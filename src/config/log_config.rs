@@ -60,6 +60,8 @@ pub struct LogConfig {
     pub preallocate: bool,
     /// `unclean.leader.election.enable`.
     pub unclean_leader_election_enable: bool,
+    /// `ottla.validate.compressed.batches`, of which topics have no value of their own.
+    pub validate_compressed_batches: bool,
 }
 
 impl Default for LogConfig {
@@ -172,6 +174,7 @@ impl<'a> Values<'a> {
             min_insync_replicas: self.read("min.insync.replicas"),
             preallocate: self.read("preallocate"),
             unclean_leader_election_enable: self.read("unclean.leader.election.enable"),
+            validate_compressed_batches: bool::from_value(self.layers.value("ottla.validate.compressed.batches")),
         }
     }
 }

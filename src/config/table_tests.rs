@@ -121,6 +121,7 @@ fn every_broker_configuration_is_read() {
         "max.connections.per.ip.overrides",
         "offsets.retention.minutes",
         "ottla.memory.bytes",
+        "ottla.validate.compressed.batches",
         "process.roles",
         "queued.max.request.bytes",
         "security.inter.broker.protocol",

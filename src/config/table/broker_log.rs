@@ -338,6 +338,15 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "Most bytes a second that the scrub reads; 0 switches it off.",
     ),
     row(
+        "ottla.validate.compressed.batches",
+        Boolean,
+        Some("false"),
+        Any,
+        ClusterWide,
+        "Whether every compressed batch that a client sends is decompressed and its records are checked, as Kafka does. Without it \
+         that is done where the topic's configuration depends on the records; else header and checksum speak for them.",
+    ),
+    row(
         "producer.id.expiration.check.interval.ms",
         Int,
         Some("600000"),
