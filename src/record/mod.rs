@@ -15,7 +15,7 @@
 //!   topic (every record needs a key), another codec in `compression.type`, a bounded past (`message.timestamp.before.max.ms`), or a
 //!   header whose maximum timestamp lies beyond the bounded future. Otherwise the header speaks for the records: Kafka
 //!   decompresses every batch, and so also finds a wrong count or maximum timestamp *inside* a batch whose header is consistent and
-//!   whose checksum is right. That is left to the consumer that such a producer hurts. `ValidationRules::strict` restores it.
+//!   whose checksum is right. That is left to the consumer that such a producer hurts; `ottla.validate.compressed.batches` restores it.
 //! - The bound is `ValidationRules::decompressed_limit`, by default the larger of 16 MiB and 20 times `max.message.bytes`; a batch that
 //!   passes it is MESSAGE_TOO_LARGE, upon which Java's producer splits it. Kafka has no bound.
 //! - Compaction filters records and keeps the frame ([`retain()`]): base offset, last offset delta, producer, sequence and epoch of a batch
@@ -29,6 +29,7 @@ mod checksum;
 mod compression;
 mod control;
 mod error;
+mod produce_batch;
 mod record_iterator;
 mod retain;
 mod snappy;
@@ -49,10 +50,11 @@ pub use control::{
     leader_change_batch, marker_batch, snapshot_footer_batch, snapshot_header_batch,
 };
 pub use error::RecordError;
+pub use produce_batch::ProduceBatch;
 pub use record_iterator::{Header, Record, RecordIterator, Records, records};
 pub use retain::{BatchRetention, Retained, RetentionRules, retain};
 pub use validator::{
-    DEFAULT_DECOMPRESSED_LIMIT, RecordProblem, ValidatedBatch, ValidationError, ValidationRules, check_produce_format,
+    DEFAULT_DECOMPRESSED_LIMIT, RecordProblem, ValidatedBatch, ValidationError, ValidationRules, validate_batch,
     validate_produce,
 };
 

@@ -1,7 +1,7 @@
 //! Whether what a client produced may be appended (`ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords`,
 //! `LogValidator`). The room's contract says when a compressed batch is opened.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
 use super::batch_header::{ATTRIBUTES_OFFSET, BATCH_HEADER_SIZE};
@@ -10,7 +10,7 @@ use super::compression::decompress;
 use super::record_iterator::{RecordFrame, RecordShape};
 use super::varint::Cursor;
 use super::{
-    BatchBuilder, BatchHeader, BatchIterator, BatchProperties, Compression, CompressionType, MAGIC_V2, RecordError,
+    BatchBuilder, BatchHeader, BatchProperties, Compression, CompressionType, ProduceBatch, RecordError,
     RecordIterator, TimestampType,
 };
 use crate::types::{NO_TIMESTAMP, TopicPartition};
@@ -184,48 +184,18 @@ impl From<RecordError> for ValidationError {
     }
 }
 
-/// The checks that Kafka makes while it reads a Produce request, before it looks at the partition at all
-/// (`ProduceRequest.validateRecords`): exactly one batch, magic 2, and no zstd before version 7. Returns the batch; a cut batch
-/// behind it is not looked at. [`validate_produce`] makes them again, but for the version.
-pub fn check_produce_format(records: &[u8], api_version: i16) -> Result<&[u8], ValidationError> {
-    let mut frames = BatchIterator::new(records);
-    let first = frames.next_frame().map_err(|error| ValidationError::CorruptFraming(error.to_string()))?;
-    let Some((magic, batch)) = first else {
-        return Err(ValidationError::InvalidRecord(format!(
-            "Produce requests with version {api_version} must have at least one record batch per partition"
-        )));
-    };
-    if magic != MAGIC_V2 {
-        return Err(ValidationError::InvalidRecord(format!(
-            "Produce requests with version {api_version} are only allowed to contain record batches with magic version 2"
-        )));
-    }
-    if api_version < 7 && BatchHeader::parse(batch)?.compression()? == CompressionType::Zstd {
-        return Err(ValidationError::UnsupportedCompression(format!(
-            "Produce requests with version {api_version} are not allowed to use ZStandard compression"
-        )));
-    }
-    if frames.next_frame()?.is_some() {
-        return Err(ValidationError::InvalidRecord(format!(
-            "Produce requests with version {api_version} must contain exactly one record batch per partition"
-        )));
-    }
-    Ok(batch)
-}
-
 /// Decides whether the records of one partition of a Produce request may be appended, and applies what the topic's configuration
 /// changes in them: LogAppendTime, the maximum timestamp, another codec. `now_ms` is the broker's clock in milliseconds.
-/// Takes no lock, waits for nothing, and copies nothing that need not change: the body is a slice of `records`.
-pub fn validate_produce(
-    records: Bytes,
+/// Takes no lock, waits for nothing, and copies nothing that need not change: the body is a slice of the batch.
+pub fn validate_batch(
+    batch: ProduceBatch,
     rules: &ValidationRules,
     now_ms: i64,
 ) -> Result<ValidatedBatch, ValidationError> {
-    // The latest version: what depends on the version has been checked by the caller.
-    let size = check_produce_format(&records, i16::MAX)?.len();
-    let header = BatchHeader::parse(&records)?;
-    let body = records.slice(BATCH_HEADER_SIZE..size);
-    check_batch(&header, &records[..size], rules)?;
+    let (header, bytes) = batch.into_parts()?;
+    check_batch(&header, &bytes, rules)?;
+    let mut body = bytes;
+    body.advance(BATCH_HEADER_SIZE);
     let source = header.compression()?;
     let target = rules.compression.filter(|target| target.codec != source);
     check_client_header(&header)?;
@@ -258,6 +228,15 @@ pub fn validate_produce(
     }
     let header = with_timestamps(header, rules.timestamp_type, max_timestamp, body.len());
     Ok(ValidatedBatch { header, body })
+}
+
+/// [`ProduceBatch::parse`] of the latest version and [`validate_batch`] in one, for records that nobody has looked at.
+pub fn validate_produce(
+    records: Bytes,
+    rules: &ValidationRules,
+    now_ms: i64,
+) -> Result<ValidatedBatch, ValidationError> {
+    validate_batch(ProduceBatch::parse(&records, i16::MAX)?, rules, now_ms)
 }
 
 /// What `UnifiedLog.analyzeAndValidateRecords` checks, in its order.

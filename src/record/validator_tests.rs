@@ -77,9 +77,9 @@ fn a_request_holds_exactly_one_batch_of_magic_2() {
 #[test]
 fn zstd_needs_produce_7() {
     let zstd = batch(CompressionType::Zstd);
-    assert!(check_produce_format(&zstd, 7).is_ok());
-    assert!(matches!(check_produce_format(&zstd, 6), Err(ValidationError::UnsupportedCompression(_))));
-    assert!(check_produce_format(&batch(CompressionType::Lz4), 3).is_ok());
+    assert!(ProduceBatch::parse(&zstd, 7).is_ok());
+    assert!(matches!(ProduceBatch::parse(&zstd, 6), Err(ValidationError::UnsupportedCompression(_))));
+    assert!(ProduceBatch::parse(&batch(CompressionType::Lz4), 3).is_ok());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::offset_lookup::{ListedOffset, lookup};
 use super::{FetchWatcher, HighWatermarkWait, ReplicaError, WatchToken};
 use crate::config::LogConfig;
 use crate::env::BoxFuture;
-use crate::record::{ValidatedBatch, ValidationError, ValidationRules, marker_batch, validate_produce};
+use crate::record::{ProduceBatch, ValidatedBatch, ValidationError, ValidationRules, marker_batch, validate_batch};
 use crate::storage::{
     AbortedTransaction, ActiveProducer, AppendOrigin, AppendTerms, FetchIsolation, FileSlice, FlushTicket, Log,
     LogAppendInfo,
@@ -48,6 +48,8 @@ pub struct AppendResult {
     pub log_append_time: i64,
     /// The log's first offset.
     pub log_start_offset: i64,
+    /// What was committed then.
+    pub high_watermark: i64,
     /// Whether the batch was there already (idempotent producers): nothing was appended.
     pub duplicate: bool,
     /// Set when the topic's configuration makes acknowledgements wait for the disk.
@@ -246,9 +248,22 @@ impl Partition {
         guard: VerificationGuard,
         now: i64,
     ) -> Result<AppendResult, ReplicaError> {
+        let batch = ProduceBatch::parse(&records, i16::MAX)?;
+        self.append_batch_to_leader(batch, required_acks, origin, guard, now)
+    }
+
+    /// As [`Partition::append_records_to_leader`], of a batch that is parsed already.
+    pub fn append_batch_to_leader(
+        &self,
+        batch: ProduceBatch,
+        required_acks: i16,
+        origin: AppendOrigin,
+        guard: VerificationGuard,
+        now: i64,
+    ) -> Result<AppendResult, ReplicaError> {
         // Once before the work, and again under the lock that the append needs.
         self.check_append(&self.leadership.read(), required_acks)?;
-        let batch = validate_produce(records, &self.rules.load(), now)?;
+        let batch = validate_batch(batch, &self.rules.load(), now)?;
         self.append(batch, required_acks, AppendTerms { guard, ..AppendTerms::new(NO_LEADER_EPOCH, origin, now) })
     }
 
@@ -310,14 +325,22 @@ impl Partition {
         let (bytes, is_control) = (batch.size_in_bytes() as u64, batch.header.is_control());
         let leadership = self.leadership.read();
         self.check_append(&leadership, required_acks)?;
+        let commits = leadership.in_sync_replicas <= 1;
+        let terms = AppendTerms { leader_epoch: leadership.leader_epoch, commits, ..terms };
         let LogAppendInfo {
-            first_offset, last_offset, log_append_time, log_start_offset, duplicate, mut flush, ..
-        } = self.log.append_as_leader(batch, &AppendTerms { leader_epoch: leadership.leader_epoch, ..terms })?;
+            first_offset,
+            last_offset,
+            log_append_time,
+            log_start_offset,
+            high_watermark,
+            duplicate,
+            mut flush,
+            ..
+        } = self.log.append_as_leader(batch, &terms)?;
         if duplicate && self.flushes_every_append() {
             // The first try may still be waiting for the disk: so does its repetition.
             flush = Some(self.log.flush_ticket(last_offset + 1));
         }
-        let high_watermark = self.advance_high_watermark(&leadership);
         drop(leadership);
         self.after_high_watermark(high_watermark);
         if is_control {
@@ -326,7 +349,15 @@ impl Partition {
         } else if !duplicate {
             self.fetch_watchers.lock().on_bytes(bytes);
         }
-        Ok(AppendResult { base_offset: first_offset, last_offset, log_append_time, log_start_offset, duplicate, flush })
+        Ok(AppendResult {
+            base_offset: first_offset,
+            last_offset,
+            log_append_time,
+            log_start_offset,
+            high_watermark,
+            duplicate,
+            flush,
+        })
     }
 
     fn check_append(&self, leadership: &Leadership, required_acks: i16) -> Result<(), ReplicaError> {
@@ -562,6 +593,7 @@ fn validation_rules(topic_partition: &TopicPartition, config: &LogConfig) -> Val
         timestamp_type: config.message_timestamp_type,
         before_max_ms: config.message_timestamp_before_max_ms,
         after_max_ms: config.message_timestamp_after_max_ms,
+        strict: config.validate_compressed_batches,
         ..ValidationRules::new(topic_partition.clone())
     }
     .with_max_message_bytes(usize::try_from(config.max_message_bytes).unwrap_or(0))

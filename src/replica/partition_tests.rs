@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::config::BrokerConfig;
 use crate::env::{Env, ManualClock};
-use crate::record::{BatchBuilder, BatchProperties, CompressionType};
+use crate::record::{BATCH_HEADER_SIZE, BatchBuilder, BatchProperties, CRC_OFFSET, CompressionType};
 use crate::replica::{EARLIEST_TIMESTAMP, LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, MAX_TIMESTAMP};
 use crate::storage::{LogDirectory, LogOptions, StorageError};
 use crate::types::{TransactionResult, TransactionVersion};
@@ -19,6 +19,34 @@ fn batch(records: i32, timestamp: i64) -> Bytes {
         builder.append(timestamp + i64::from(number), Some(b"key"), Some(b"value"), &[]).unwrap();
     }
     builder.build()
+}
+
+/// A batch whose header and checksum are right and whose compressed records are garbage.
+fn garbage() -> Bytes {
+    let properties = BatchProperties { compression: CompressionType::Zstd.into(), ..BatchProperties::default() };
+    let mut builder = BatchBuilder::new(properties);
+    builder.append(1_000, None, Some(&[b'v'; 100]), &[]).unwrap();
+    let mut bytes = builder.build().to_vec();
+    bytes[BATCH_HEADER_SIZE..].fill(b'g');
+    let crc = crc32c::crc32c(&bytes[CRC_OFFSET + 4..]);
+    bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
+}
+
+#[test]
+fn compressed_records_are_looked_at_where_the_broker_is_told_to() {
+    let partition = leader();
+    let append = || {
+        let (origin, guard) = (AppendOrigin::Client, VerificationGuard::NONE);
+        partition.append_records_to_leader(garbage(), ACKS_ALL, origin, guard, 1_000_000).map(|done| done.base_offset)
+    };
+    assert_eq!(append().unwrap(), 0);
+    let properties = BTreeMap::from([("ottla.validate.compressed.batches".to_owned(), "true".to_owned())]);
+    let strict = LogConfig::from_overrides(&BrokerConfig::new(properties).unwrap(), &BTreeMap::new()).unwrap();
+    partition.update_config(Arc::new(strict));
+    assert!(matches!(append(), Err(ReplicaError::Validation(_))));
+    partition.update_config(Arc::new(LogConfig::default()));
+    assert_eq!(append().unwrap(), 1);
 }
 
 fn partition_with(overrides: &[(&str, &str)]) -> Arc<Partition> {

@@ -11,21 +11,22 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use smallvec::SmallVec;
 
-use self::transaction::{Admission, Place, Transaction};
+use self::transaction::{Admission, Transaction};
 use crate::api::current_leader::current_leader;
 use crate::api::error_mapping::{NONE, ToErrorCode};
 use crate::api::handler::{Answer, CloseReason, RequestContext};
 use crate::api::services::Services;
 use crate::env::BoxFuture;
-use crate::metadata::MetadataImage;
-use crate::record::{BatchHeader, ValidationError, check_produce_format};
+use crate::metadata::{MetadataImage, TopicImage};
+use crate::record::{BatchHeader, ProduceBatch, ValidationError};
 use crate::replica::{ACKS_ALL, HighWatermarkWait, Partition, ReplicaError};
 use crate::storage::{AppendOrigin, FlushTicket};
 use crate::types::{Uuid, is_internal_topic};
@@ -39,19 +40,23 @@ const RECORD_ERRORS_VERSION: i16 = 8;
 /// The client id that may write to internal topics (`AdminUtils`).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
+/// Which batch of a request: they are counted from 0, in the order of its topics and partitions.
+type Place = usize;
+
 /// Appends every partition's batch and answers, or waits for the acknowledgements that the producer wants.
 pub fn handle(services: &Arc<Services>, context: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
     let image = services.replicas.image();
-    let refused = match refuse(&request) {
+    let received = Received::new(request, context.api_version);
+    let refused = match received.scan() {
         Scan::Refused(error, message) => Some((error, message)),
         Scan::Plain => None,
-        Scan::Transactional => match Transaction::of(services, context.api_version, &image, &request) {
+        Scan::Transactional => match Transaction::of(services, context.api_version, &image, &received) {
             Err(refused) => Some(refused),
             Ok(None) => None,
-            Ok(Some(transaction)) => return in_transaction(services, context, request, transaction),
+            Ok(Some(transaction)) => return in_transaction(services, context, &image, received, transaction),
         },
     };
-    append(services, context, &image, request, refused, Admission::default())
+    append(services, context, &image, received, refused, Admission::none())
 }
 
 /// Asks the transaction coordinator first. On this broker it answers at once; if not, nothing that this client sends later may be
@@ -59,17 +64,18 @@ pub fn handle(services: &Arc<Services>, context: &RequestContext, request: Produ
 fn in_transaction(
     services: &Arc<Services>,
     context: &RequestContext,
-    request: ProduceRequest,
+    image: &MetadataImage,
+    received: Received,
     transaction: Transaction,
 ) -> Answer<ProduceResponse> {
     let mut admission: BoxFuture<'static, Admission> = Box::pin(transaction.admit(services.clone()));
     if let Some(admission) = (&mut admission).now_or_never() {
-        return append(services, context, &services.replicas.image(), request, None, admission);
+        return append(services, context, image, received, None, admission);
     }
     let (services, context) = (services.clone(), context.clone());
     Answer::First(Box::pin(async move {
         let admission = admission.await;
-        append(&services, &context, &services.replicas.image(), request, None, admission)
+        append(&services, &context, &services.replicas.image(), received, None, admission)
     }))
 }
 
@@ -77,16 +83,17 @@ fn append(
     services: &Arc<Services>,
     context: &RequestContext,
     image: &MetadataImage,
-    request: ProduceRequest,
+    received: Received,
     refused: Option<(ResponseError, Option<String>)>,
     admission: Admission,
 ) -> Answer<ProduceResponse> {
+    let Received { request, batches } = received;
     let acks = request.acks;
-    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let deadline = services.env.clock.monotonic().saturating_add(timeout);
-    let mut produce = Produce::new(services, context, acks, refused, admission);
+    let mut produce = Produce::new(services, context, image, acks, refused, admission);
+    produce.response.responses.reserve_exact(request.topic_data.len());
+    let mut batches = batches.into_iter().enumerate();
     for topic in request.topic_data {
-        produce.topic(image, topic);
+        produce.topic(topic, &mut batches);
     }
     let Produce { mut response, pending, .. } = produce;
     if acks == 0 {
@@ -100,6 +107,12 @@ fn append(
         tell_leaders(services, context, &mut response);
         return Answer::Now(response);
     }
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = services.env.clock.monotonic().saturating_add(timeout);
+    for topic in &mut response.responses {
+        // Owned, so that the answer does not pin the request's buffer while it waits.
+        topic.name = TopicName(StrBytes::from_string(topic.name.to_string()));
+    }
     let (services, context) = (services.clone(), context.clone());
     Answer::Later(Box::pin(async move {
         let _waiting = services.metrics.produces_waiting.hold();
@@ -107,6 +120,63 @@ fn append(
         tell_leaders(&services, &context, &mut response);
         response
     }))
+}
+
+/// A request whose batches are framed and parsed, once for all who look at them.
+struct Received {
+    request: ProduceRequest,
+    /// In the order of [`Place`].
+    batches: SmallVec<[ReceivedBatch; 1]>,
+}
+
+struct ReceivedBatch {
+    parsed: Result<ProduceBatch, ValidationError>,
+    /// Of the first header, also where the rest is not as it should be.
+    is_transactional: bool,
+}
+
+impl Received {
+    fn new(request: ProduceRequest, version: i16) -> Self {
+        let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+        let batches = partitions.map(|partition| {
+            let none = bytes::Bytes::new();
+            let records = partition.records.as_ref().unwrap_or(&none);
+            let parsed = ProduceBatch::parse(records, version);
+            let is_transactional = match &parsed {
+                Ok(batch) => batch.header().is_some_and(BatchHeader::is_transactional),
+                Err(_) => BatchHeader::parse(records).is_ok_and(|header| header.is_transactional()),
+            };
+            ReceivedBatch { parsed, is_transactional }
+        });
+        Self { batches: batches.collect(), request }
+    }
+
+    /// What Kafka finds out while it looks for transactional batches, before it looks at any partition
+    /// (`RequestUtils.hasTransactionalRecords`): bytes that are no batch, or a transaction without a transactional id.
+    fn scan(&self) -> Scan {
+        for batch in &self.batches {
+            if let Err(ValidationError::CorruptFraming(message)) = &batch.parsed {
+                return Scan::Refused(ResponseError::CorruptMessage, Some(message.clone()));
+            }
+            if batch.is_transactional {
+                return match self.request.transactional_id {
+                    None => Scan::Refused(ResponseError::TransactionalIdAuthorizationFailed, None),
+                    Some(_) => Scan::Transactional,
+                };
+            }
+        }
+        Scan::Plain
+    }
+}
+
+/// What the batches of a request are.
+enum Scan {
+    /// None is part of a transaction.
+    Plain,
+    /// Some are.
+    Transactional,
+    /// The whole request is refused.
+    Refused(ResponseError, Option<String>),
 }
 
 /// An acknowledgement that is still missing, and where in the answer it belongs.
@@ -120,6 +190,7 @@ struct Pending {
 /// One request while it is worked on.
 struct Produce<'a> {
     services: &'a Services,
+    image: &'a MetadataImage,
     version: i16,
     acks: i16,
     /// Why the whole request is refused.
@@ -136,12 +207,14 @@ impl<'a> Produce<'a> {
     fn new(
         services: &'a Services,
         context: &RequestContext,
+        image: &'a MetadataImage,
         acks: i16,
         refused: Option<(ResponseError, Option<String>)>,
         admission: Admission,
     ) -> Self {
         Self {
             services,
+            image,
             version: context.api_version,
             acks,
             refused,
@@ -153,27 +226,24 @@ impl<'a> Produce<'a> {
         }
     }
 
-    /// Appends the batches of one topic and puts its part of the answer in place.
-    fn topic(&mut self, image: &MetadataImage, topic: TopicProduceData) {
+    /// Appends the batches of one topic, which are the next ones, and puts its part of the answer in place.
+    fn topic(&mut self, topic: TopicProduceData, batches: &mut impl Iterator<Item = (Place, ReceivedBatch)>) {
+        let topics = &self.image.topics;
         let named = if self.version >= TOPIC_ID_VERSION {
-            image.topics.topic_by_id(topic.topic_id)
+            topics.topic_by_id(topic.topic_id)
         } else {
-            image.topics.topic(topic.name.as_str())
+            topics.topic(topic.name.as_str())
         };
-        // Owned, so that the answer does not pin the request's buffer while it waits.
-        let name: Arc<str> = named.map_or_else(|| Arc::from(topic.name.as_str()), |topic| topic.name.clone());
-        let mut answer = TopicProduceResponse::default()
-            .with_name(TopicName(StrBytes::from_string(name.to_string())))
-            .with_topic_id(topic.topic_id);
+        let mut answer = TopicProduceResponse::default().with_topic_id(topic.topic_id);
+        if self.version < TOPIC_ID_VERSION {
+            answer.name = topic.name;
+        }
         answer.partition_responses.reserve_exact(topic.partition_data.len());
-        for partition in topic.partition_data {
+        for (partition, batch) in topic.partition_data.into_iter().zip(batches) {
             let index = partition.index;
             let result = match named {
-                None if self.version >= TOPIC_ID_VERSION => Err(Refusal::bare(ResponseError::UnknownTopicId)),
-                _ => {
-                    let place = (self.response.responses.len(), answer.partition_responses.len());
-                    self.partition(image, &name, topic.topic_id, partition, place)
-                }
+                Some(named) => self.partition(named, topic.topic_id, index, batch),
+                None => Err(self.unknown_topic()),
             };
             answer.partition_responses.push(match result {
                 Ok((partition_answer, None)) => partition_answer,
@@ -191,52 +261,59 @@ impl<'a> Produce<'a> {
         self.response.responses.push(answer);
     }
 
+    fn unknown_topic(&self) -> Refusal {
+        match &self.refused {
+            _ if self.version >= TOPIC_ID_VERSION => Refusal::bare(ResponseError::UnknownTopicId),
+            Some((error, message)) => Refusal { message: message.clone(), ..Refusal::bare(*error) },
+            None => Refusal::bare(ResponseError::UnknownTopicOrPartition),
+        }
+    }
+
     #[expect(clippy::type_complexity, reason = "an answer, and what it still waits for")]
     fn partition(
         &mut self,
-        image: &MetadataImage,
-        topic: &Arc<str>,
+        topic: &TopicImage,
         topic_id: Uuid,
-        data: PartitionProduceData,
-        place: Place,
+        index: i32,
+        (place, batch): (Place, ReceivedBatch),
     ) -> Result<(PartitionProduceResponse, Option<(HighWatermarkWait, Option<FlushTicket>)>), Refusal> {
         if let Some((error, message)) = &self.refused {
             return Err(Refusal { message: message.clone(), ..Refusal::bare(*error) });
         }
-        if image.topics.partition(topic, data.index).is_none() {
+        if topic.partition(index).is_none() {
             return Err(Refusal::bare(ResponseError::UnknownTopicOrPartition));
         }
-        let records = data.records.unwrap_or_default();
-        check_produce_format(&records, self.version).map_err(|error| Refusal::bare(error.response_error()))?;
+        let batch = batch.parsed.map_err(|error| Refusal::bare(error.response_error()))?;
         let guard = self.admission.take(place)?;
         if !(ACKS_ALL..=1).contains(&self.acks) {
             return Err(Refusal::bare(ResponseError::InvalidRequiredAcks));
         }
-        if is_internal_topic(topic) && !self.may_write_internal_topics {
+        if is_internal_topic(&topic.name) && !self.may_write_internal_topics {
             return Err(Refusal::bare(ResponseError::InvalidTopicException));
         }
-        let partition = self
-            .services
-            .replicas
-            .partition_by_name(topic, data.index)
-            .map_err(|error| Refusal::bare(error.response_error()))?;
+        let partition = self.services.replicas.partition_by_name(&topic.name, index);
+        let partition = partition.map_err(|error| Refusal::bare(error.response_error()))?;
         if self.version >= TOPIC_ID_VERSION && partition.topic_id() != topic_id {
             return Err(Refusal::bare(ResponseError::UnknownTopicId));
         }
-        let bytes = records.len() as u64;
+        let bytes = batch.size_in_bytes() as u64;
         let appended = partition
-            .append_records_to_leader(records, self.acks, AppendOrigin::Client, guard, self.now)
+            .append_batch_to_leader(batch, self.acks, AppendOrigin::Client, guard, self.now)
             .map_err(|error| Refusal::of_append(&partition, &error))?;
         self.services.metrics.record_batches_in_total.increment();
         self.services.metrics.record_bytes_in_total.add(bytes);
         let answer = PartitionProduceResponse::default()
-            .with_index(data.index)
+            .with_index(index)
             .with_base_offset(appended.base_offset)
             .with_log_append_time_ms(appended.log_append_time)
             .with_log_start_offset(appended.log_start_offset);
         let flush = appended.flush.filter(|flush| self.acks != 0 && !flush.is_ready());
-        let required_offset = if self.acks == ACKS_ALL { appended.last_offset + 1 } else { i64::MIN };
-        let mut committed = partition.committed(required_offset);
+        let mut committed = match self.acks {
+            ACKS_ALL if appended.last_offset >= appended.high_watermark => {
+                partition.committed(appended.last_offset + 1)
+            }
+            _ => HighWatermarkWait::reached(),
+        };
         let pending = match committed.now() {
             Some(Err(error)) => return Err(Refusal::of_append(&partition, &error)),
             Some(Ok(())) if flush.is_none() => None,
@@ -349,10 +426,13 @@ fn tell_leaders(services: &Services, context: &RequestContext, response: &mut Pr
         return;
     }
     let wrong_leader = ResponseError::NotLeaderOrFollower.code();
-    let image = services.replicas.image();
+    let by_id = context.api_version >= TOPIC_ID_VERSION;
     for topic in &mut response.responses {
         for partition in topic.partition_responses.iter_mut().filter(|answer| answer.error_code == wrong_leader) {
-            let Some(leader) = current_leader(services, &image, context, topic.name.as_str(), partition.index) else {
+            let image = services.replicas.image();
+            let named = if by_id { image.topics.topic_by_id(topic.topic_id) } else { image.topics.topic(&topic.name) };
+            let Some(named) = named else { continue };
+            let Some(leader) = current_leader(services, &image, context, &named.name, partition.index) else {
                 continue;
             };
             partition.current_leader =
@@ -374,38 +454,6 @@ fn tell_leaders(services: &Services, context: &RequestContext, response: &mut Pr
 fn first_error(response: &ProduceResponse) -> Option<i16> {
     let answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
     answers.map(|answer| answer.error_code).find(|code| *code != NONE)
-}
-
-/// What the batches of a request are.
-enum Scan {
-    /// None is part of a transaction.
-    Plain,
-    /// Some are.
-    Transactional,
-    /// The whole request is refused.
-    Refused(ResponseError, Option<String>),
-}
-
-/// What Kafka finds out while it looks for transactional batches, before it looks at any partition
-/// (`RequestUtils.hasTransactionalRecords`): bytes that are no batch, or a transaction without a transactional id.
-fn refuse(request: &ProduceRequest) -> Scan {
-    for partition in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
-        let records = partition.records.as_deref().unwrap_or_default();
-        if let Err(ValidationError::CorruptFraming(message)) = check_produce_format(records, i16::MAX) {
-            return Scan::Refused(ResponseError::CorruptMessage, Some(message));
-        }
-        if is_transactional(records) {
-            return match request.transactional_id {
-                None => Scan::Refused(ResponseError::TransactionalIdAuthorizationFailed, None),
-                Some(_) => Scan::Transactional,
-            };
-        }
-    }
-    Scan::Plain
-}
-
-fn is_transactional(records: &[u8]) -> bool {
-    BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
 }
 
 #[cfg(test)]

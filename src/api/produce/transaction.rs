@@ -2,18 +2,16 @@
 //! `AddPartitionsToTxnManager`, KIP-890): up to version 11 the producer has announced its partitions, and they are verified; from 12 on
 //! writing to a partition announces it.
 
-use std::collections::{HashMap, HashSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::ProduceRequest;
 
-use super::{Refusal, TOPIC_ID_VERSION};
+use super::{Place, Received, Refusal, TOPIC_ID_VERSION};
 use crate::api::error_mapping::{ToErrorCode, of_transaction_coordinator};
 use crate::api::services::Services;
 use crate::metadata::MetadataImage;
-use crate::record::{BatchHeader, check_produce_format};
 use crate::replica::{Partition, ReplicaError};
 use crate::types::{TopicPartition, TransactionVersion, VerificationGuard};
 
@@ -22,17 +20,23 @@ const ABORTABLE_VERSION: i16 = 11;
 /// First version that adds the partitions that it writes to to the transaction.
 const ADDS_PARTITIONS_VERSION: i16 = 12;
 
-/// Topic and partition of a batch, by their places in the request.
-pub(super) type Place = (usize, usize);
-
-/// What was settled of the transactional batches of a request.
-#[derive(Default)]
-pub(super) struct Admission(HashMap<Place, Result<VerificationGuard, Refusal>>);
+/// What was settled of the transactional batches of a request, in the order of their places.
+pub(super) struct Admission(Peekable<std::vec::IntoIter<(Place, Result<VerificationGuard, Refusal>)>>);
 
 impl Admission {
-    /// The guard to append a batch with; none for a batch that needs none.
+    /// Of a request that is in no transaction.
+    pub(super) fn none() -> Self {
+        Self::of(Vec::new())
+    }
+
+    fn of(settled: Vec<(Place, Result<VerificationGuard, Refusal>)>) -> Self {
+        Self(settled.into_iter().peekable())
+    }
+
+    /// The guard to append a batch with; none for a batch that needs none. Batches are asked for in their order.
     pub(super) fn take(&mut self, place: Place) -> Result<VerificationGuard, Refusal> {
-        self.0.remove(&place).unwrap_or(Ok(VerificationGuard::NONE))
+        while self.0.next_if(|(settled, _)| *settled < place).is_some() {}
+        self.0.next_if(|(settled, _)| *settled == place).map_or(Ok(VerificationGuard::NONE), |(_, guard)| guard)
     }
 }
 
@@ -59,41 +63,39 @@ impl Transaction {
         services: &Services,
         version: i16,
         image: &MetadataImage,
-        request: &ProduceRequest,
+        received: &Received,
     ) -> Result<Option<Self>, (ResponseError, Option<String>)> {
-        let Some(transactional_id) = &request.transactional_id else { return Ok(None) };
-        let mut producers = HashSet::new();
+        let Some(transactional_id) = &received.request.transactional_id else { return Ok(None) };
+        let mut producer = None;
         let mut candidates = Vec::new();
-        for (topic_index, topic) in request.topic_data.iter().enumerate() {
+        let mut batches = received.batches.iter().enumerate();
+        for topic in &received.request.topic_data {
             let named = if version >= TOPIC_ID_VERSION {
                 image.topics.topic_by_id(topic.topic_id)
             } else {
                 image.topics.topic(topic.name.as_str())
             };
-            let Some(named) = named else { continue };
-            for (partition_index, data) in topic.partition_data.iter().enumerate() {
-                let records = data.records.as_deref().unwrap_or_default();
-                if named.partition(data.index).is_none() || check_produce_format(records, version).is_err() {
-                    continue;
-                }
-                let Ok(header) = BatchHeader::parse(records) else { continue };
+            for (data, (place, batch)) in topic.partition_data.iter().zip(&mut batches) {
+                let Some(named) = named.filter(|named| named.partition(data.index).is_some()) else { continue };
+                let Some(header) = batch.parsed.as_ref().ok().and_then(|batch| batch.header()) else { continue };
                 if !header.is_transactional() || !header.has_producer_id() {
                     continue;
                 }
-                producers.insert((header.producer_id, header.producer_epoch));
+                if *producer.get_or_insert((header.producer_id, header.producer_epoch))
+                    != (header.producer_id, header.producer_epoch)
+                {
+                    let message = "Transactional records contained more than one producer ID".to_owned();
+                    return Err((ResponseError::InvalidProducerIdMapping, Some(message)));
+                }
                 candidates.push(Candidate {
-                    place: (topic_index, partition_index),
+                    place,
                     name: TopicPartition::new(named.name.clone(), data.index),
                     partition: services.replicas.partition_by_name(&named.name, data.index),
                     base_sequence: header.base_sequence,
                 });
             }
         }
-        if producers.len() > 1 {
-            let message = "Transactional records contained more than one producer ID".to_owned();
-            return Err((ResponseError::InvalidProducerIdMapping, Some(message)));
-        }
-        let Some((producer_id, producer_epoch)) = producers.into_iter().next() else { return Ok(None) };
+        let Some((producer_id, producer_epoch)) = producer else { return Ok(None) };
         let transactional_id = transactional_id.as_str().to_owned();
         Ok(Some(Self { transactional_id, producer_id, producer_epoch, version, candidates }))
     }
@@ -113,38 +115,40 @@ impl Transaction {
         let started = clock.monotonic();
         loop {
             let results = self.attempt(&services).await;
-            let must_wait = results.values().any(|result| *result == Err(ResponseError::ConcurrentTransactions));
+            let must_wait = results.contains(&Err(ResponseError::ConcurrentTransactions));
             if !must_wait || !self.adds_partitions() || clock.monotonic().saturating_sub(started) >= patience {
                 let refuse = |error| refusal(error, self.adds_partitions());
-                return Admission(results.into_iter().map(|(place, result)| (place, result.map_err(refuse))).collect());
+                let places = self.candidates.iter().map(|candidate| candidate.place);
+                return Admission::of(
+                    places.zip(results).map(|(place, result)| (place, result.map_err(refuse))).collect(),
+                );
             }
             clock.sleep_until(clock.monotonic() + backoff).await;
         }
     }
 
-    /// Guards of the partitions that the transaction has not reached yet, if the coordinator agrees
+    /// Guards of the partitions that the transaction has not reached yet, if the coordinator agrees: one result for each candidate
     /// (`maybeSendPartitionsToTransactionCoordinator`).
-    async fn attempt(&self, services: &Services) -> HashMap<Place, Result<VerificationGuard, ResponseError>> {
-        let mut results = HashMap::new();
+    async fn attempt(&self, services: &Services) -> Vec<Result<VerificationGuard, ResponseError>> {
         if !self.adds_partitions() && !services.config.transaction_partition_verification_enable() {
+            return vec![Ok(VerificationGuard::NONE); self.candidates.len()];
+        }
+        let mut results: Vec<_> = (self.candidates.iter())
+            .map(|candidate| self.start_verification(candidate).map_err(|error| error.response_error()))
+            .collect();
+        let is_unverified =
+            |result: &Result<VerificationGuard, ResponseError>| result.is_ok_and(|guard| !guard.is_none());
+        let names: Vec<TopicPartition> = (self.candidates.iter().zip(&results))
+            .filter(|(_, result)| is_unverified(result))
+            .map(|(candidate, _)| candidate.name.clone())
+            .collect();
+        if names.is_empty() {
             return results;
         }
-        let mut unverified = Vec::new();
-        for candidate in &self.candidates {
-            let guard = self.start_verification(candidate).map_err(|error| error.response_error());
-            if guard.is_ok_and(|guard| !guard.is_none()) {
-                unverified.push(candidate);
-            }
-            results.insert(candidate.place, guard);
-        }
-        if unverified.is_empty() {
-            return results;
-        }
-        let names = unverified.iter().map(|candidate| candidate.name.clone()).collect();
         let answers = self.ask_coordinator(services, names).await;
-        for (candidate, answer) in unverified.into_iter().zip(answers) {
+        for (result, answer) in results.iter_mut().filter(|result| is_unverified(result)).zip(answers) {
             if let Err(error) = answer {
-                results.insert(candidate.place, Err(error));
+                *result = Err(error);
             }
         }
         results

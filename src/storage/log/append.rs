@@ -44,13 +44,15 @@ pub struct AppendTerms {
     pub guard: VerificationGuard,
     /// Of a marker: which epochs it may have. It is not written down, so that replicas cannot check it again.
     pub transaction_version: TransactionVersion,
+    /// No other replica is in sync: what is written is committed, and the high watermark moves with the log's end.
+    pub commits: bool,
 }
 
 impl AppendTerms {
     /// Those of a batch that is no part of a transaction's protocol.
     pub fn new(leader_epoch: i32, origin: AppendOrigin, now_ms: i64) -> Self {
         let (guard, transaction_version) = (VerificationGuard::NONE, TransactionVersion::Tv0);
-        Self { leader_epoch, origin, now_ms, guard, transaction_version }
+        Self { leader_epoch, origin, now_ms, guard, transaction_version, commits: false }
     }
 }
 
@@ -67,6 +69,8 @@ pub struct LogAppendInfo {
     pub log_start_offset: i64,
     /// The log's next offset.
     pub log_end_offset: i64,
+    /// What is committed.
+    pub high_watermark: i64,
     /// The batch was there already and was not appended again.
     pub duplicate: bool,
     /// Set when `flush.messages` or `ottla.flush.max.unflushed.bytes` ask for a sync now: the answer must wait for it.
@@ -94,12 +98,14 @@ impl Log {
                 && header.has_producer_id()
                 && let Some(duplicate) = state.producers.find_duplicate(&header)
             {
+                self.commit(&mut state, terms);
                 return Ok(LogAppendInfo {
                     first_offset: duplicate.first_offset(),
                     last_offset: duplicate.last_offset,
                     log_append_time: duplicate.timestamp,
                     log_start_offset: state.log_start_offset,
                     log_end_offset: state.log_end_offset,
+                    high_watermark: state.high_watermark.offset,
                     duplicate: true,
                     flush: None,
                 });
@@ -115,12 +121,14 @@ impl Log {
             unflushed_bytes = self.note_unflushed(&mut state, header.size_in_bytes() as u64);
             // A write that another thread's failure has overtaken is no success (KAFKA-10778).
             self.directory.check_online()?;
+            self.commit(&mut state, terms);
             LogAppendInfo {
                 first_offset: header.base_offset,
                 last_offset: header.last_offset(),
                 log_append_time: log_append_time(&header),
                 log_start_offset: state.log_start_offset,
                 log_end_offset: state.log_end_offset,
+                high_watermark: state.high_watermark.offset,
                 duplicate: false,
                 flush: None,
             }
@@ -131,6 +139,14 @@ impl Log {
             self.flush_in_background();
         }
         Ok(info)
+    }
+
+    /// Moves the high watermark to the log's end where nobody else has to have it.
+    fn commit(&self, state: &mut LogState, terms: &AppendTerms) {
+        if terms.commits && state.high_watermark.offset < state.log_end_offset {
+            state.set_high_watermark(state.log_end_offset);
+            self.directory.note_change();
+        }
     }
 
     /// Appends one whole batch that this broker built (`record::BatchBuilder`), as [`Log::append_as_leader`].
