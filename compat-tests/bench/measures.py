@@ -1,0 +1,71 @@
+"""What a run's counts mean: derived figures, their units, which way is better, and what issue 6 demands of their ratio."""
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a run. `must` and `aim` bound its ratio to Apache Kafka: from above, or from below where more is better."""
+    name: str
+    unit: str
+    of: Callable
+    more_is_better: bool = False
+    must: Optional[float] = None
+    aim: Optional[float] = None
+    floor: Optional[str] = None  # which figure of the physical floor it is compared with
+
+    def meets(self, ratio, bound):
+        return ratio >= bound if self.more_is_better else ratio <= bound
+
+
+def quotient(above, below, scale=1.0):
+    def of(sample):
+        if sample.get(above) is None or not sample.get(below):
+            return None
+        return sample[above] / sample[below] * scale
+    return of
+
+
+def cpu_per_gb(must=None, aim=None, floor=None, name="broker CPU-s/GB"):
+    return Measure(name, "CPU-s/GB", quotient("broker_cpu_seconds", "bytes", 1e9), must=must, aim=aim, floor=floor)
+
+
+def megabytes(must=None, aim=None, floor=None):
+    return Measure("MB/s", "MB/s", quotient("bytes", "wall_seconds", 1e-6), True, must, aim, floor)
+
+
+def cpu_per_request(must=None, aim=None, floor=None, name="broker CPU-µs/request"):
+    return Measure(name, "µs", quotient("broker_cpu_seconds", "requests", 1e6), must=must, aim=aim, floor=floor)
+
+
+def rate(must=None, aim=None, name="requests/s", floor=None):
+    return Measure(name, "/s", quotient("requests", "wall_seconds"), True, must, aim, floor)
+
+
+def switches():
+    def of(sample):
+        if not sample.get("requests") or sample.get("voluntary_switches") is None:
+            return None
+        return (sample["voluntary_switches"] + (sample.get("involuntary_switches") or 0)) / sample["requests"]
+    return Measure("context switches/request", "", of)
+
+
+def system_calls():
+    return Measure("system calls/request", "", lambda sample: sample.get("system_calls_per_request"))
+
+
+def latency(quantile, must=None, aim=None, name=None, floor=None):
+    return Measure(name or {"p999": "p99.9"}.get(quantile, quantile), "µs", lambda sample: (sample.get("latency_us") or {}).get(quantile),
+                   must=must, aim=aim, floor=floor)
+
+
+def own(key, unit, must=None, aim=None, name=None, more_is_better=False, scale=1.0, floor=None):
+    """A figure that only this workload has."""
+    def of(sample):
+        value = (sample.get("measures") or {}).get(key)
+        return None if value is None else value * scale
+    return Measure(name or key.replace("_", " "), unit, of, more_is_better, must, aim, floor)
+
+
+def resident(must=None, aim=None):
+    return Measure("RSS", "MiB", lambda sample: sample["rss_bytes"] / (1 << 20) if sample.get("rss_bytes") else None, must=must, aim=aim)
