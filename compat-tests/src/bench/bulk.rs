@@ -32,10 +32,16 @@ pub fn run(options: &Options) -> Result<Report> {
     };
     let mut control = Connection::open(&options.bootstrap)?;
     let topic = topics::create_serving(&mut control, &report.workload, partitions, &options.configs)?;
+    report.parameter("topic", topic.name.clone());
     let mut load = Load::open(&options.bootstrap, &topic, plan, |producer| {
         noise_templates(producer, batch_records, record_bytes, TEMPLATES)
     })?;
-    let batches = records.div_ceil(batch_records as u64);
+    count(options, &mut report, &mut load, records.div_ceil(batch_records as u64))?;
+    Ok(report)
+}
+
+/// Measures so many batches and reads them back.
+pub fn count(options: &Options, report: &mut Report, load: &mut Load, batches: u64) -> Result<()> {
     let meter = Meter::start(options.broker_pid)?;
     let histogram = load.run(Until::Batches(batches))?;
     report.usage(&meter.read()?);
@@ -45,9 +51,9 @@ pub fn run(options: &Options) -> Result<Report> {
     report.bytes = load.value_bytes();
     report.latency(&histogram);
     if !options.no_read_back {
-        load.verify(&mut report)?;
+        load.verify(report)?;
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Writes so many records of this size to a new topic, without timing it.

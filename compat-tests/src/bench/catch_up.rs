@@ -13,7 +13,7 @@ use super::meter::Meter;
 use super::options::Options;
 use super::poll::Poll;
 use super::report::Report;
-use super::topics;
+use super::topics::{self, Topic};
 
 /// Answers in a row without a record after which the rest will not come.
 const EMPTY_ANSWERS_MAX: u32 = 20;
@@ -41,6 +41,7 @@ pub fn run(options: &Options) -> Result<Report> {
             fill(options, &mut report, records, options.partitions.unwrap_or(6))?
         }
     };
+    report.parameter("topic", topic.name.clone());
     report.parameter("partitions", topic.partitions);
     let record_bytes = options.record_bytes.unwrap_or(RECORD_BYTES) as u64;
     let connections = report.parameter("connections", options.connections.unwrap_or(1));
@@ -144,7 +145,35 @@ impl Reader {
     }
 }
 
-fn drop_page_cache() -> Result<()> {
+/// Reads a topic from its beginning until its end or until told to stop; bytes of the answers.
+pub fn read_until(address: &str, topic: &Topic, stop: impl Fn() -> bool) -> Result<u64> {
+    let limits = Limits { max_wait_ms: 500, min_bytes: 1, max_bytes: 50 * 1024 * 1024, partition_max_bytes: 1 << 20 };
+    let mut connection = Connection::open(address)?;
+    let left = topics::ends(&mut connection, topic)?.iter().sum();
+    let fetcher = Fetcher::new(topic.id, 0..topic.partitions, limits, false);
+    let mut reader = Reader { connection, fetcher, asked: Instant::now(), left, empty: 0 };
+    let mut bytes = 0;
+    while reader.left > 0 && !stop() {
+        reader.ask()?;
+        let frame = loop {
+            reader.connection.fill()?;
+            if let Some(frame) = reader.connection.buffered()? {
+                break frame;
+            }
+        };
+        bytes += frame.len() as u64;
+        reader.take(frame, false)?;
+    }
+    Ok(bytes)
+}
+
+/// Writes everything back and forgets it.
+pub fn drop_page_cache() -> Result<()> {
     rustix::fs::sync();
+    drop_clean_pages()
+}
+
+/// Forgets what is written back already.
+pub fn drop_clean_pages() -> Result<()> {
     std::fs::write("/proc/sys/vm/drop_caches", "1").context("only root can drop the page cache")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 /// Who does not answer for so long will not.
@@ -27,8 +27,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects, with `TCP_NODELAY`.
+    /// Connects and asks for versions, as every client does first: behind that the broker has accepted the connection.
     pub fn open(address: &str) -> Result<Self> {
+        let mut connection = Self::connect(address)?;
+        let versions = api_versions(connection.correlate())?;
+        connection.send(&versions)?;
+        connection.receive().context("the broker does not say its versions")?;
+        connection.rest();
+        Ok(connection)
+    }
+
+    /// Connects, with `TCP_NODELAY`.
+    pub fn connect(address: &str) -> Result<Self> {
         let address = address.to_socket_addrs()?.next().with_context(|| format!("no address: {address}"))?;
         let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
@@ -97,14 +107,15 @@ impl Connection {
         let id = self.correlate();
         let frame = encode(version, id, request)?;
         self.send(&frame)?;
-        let mut answer = Bytes::copy_from_slice(self.receive()?);
-        let header = ResponseHeader::decode(&mut answer, T::Response::header_version(version))?;
-        ensure!(header.correlation_id == id, "the answer to another request");
-        let response = T::Response::decode(&mut answer, version)?;
-        if answer.has_remaining() {
-            bail!("{} bytes behind the answer to request {}", answer.remaining(), T::KEY);
-        }
+        let (found, response) = decode::<T>(version, self.receive()?)?;
+        ensure!(found == id, "the answer to another request");
         Ok(response)
+    }
+
+    /// Gives its buffer back until it is needed again.
+    pub fn rest(&mut self) {
+        self.buffer.truncate(self.filled.end);
+        self.buffer.shrink_to_fit();
     }
 
     fn length_of_next(&self) -> Result<Option<usize>> {
@@ -121,6 +132,14 @@ impl AsFd for Connection {
     }
 }
 
+/// A request for the versions of all requests.
+pub fn api_versions(correlation_id: i32) -> Result<Vec<u8>> {
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str(CLIENT_ID))
+        .with_client_software_version(StrBytes::from_static_str("1"));
+    encode(3, correlation_id, &request)
+}
+
 /// A whole frame, with its length. The correlation id is at byte 8.
 pub fn encode<T: Request>(version: i16, correlation_id: i32, request: &T) -> Result<Vec<u8>> {
     let mut frame = BytesMut::from(&[0; 4][..]);
@@ -134,4 +153,15 @@ pub fn encode<T: Request>(version: i16, correlation_id: i32, request: &T) -> Res
     let length = frame.len() as u32 - 4;
     frame[..4].copy_from_slice(&length.to_be_bytes());
     Ok(frame.to_vec())
+}
+
+/// Correlation id and body of an answer to such a request.
+pub fn decode<T: Request>(version: i16, answer: &[u8]) -> Result<(i32, T::Response)> {
+    let mut answer = Bytes::copy_from_slice(answer);
+    let header = ResponseHeader::decode(&mut answer, T::Response::header_version(version))?;
+    let response = T::Response::decode(&mut answer, version)?;
+    if answer.has_remaining() {
+        bail!("{} bytes behind the answer to request {}", answer.remaining(), T::KEY);
+    }
+    Ok((header.correlation_id, response))
 }

@@ -19,6 +19,9 @@ use super::topics::{self, Topic};
 /// Stamps start this long ago, so that millions of them, a millisecond apart, are not in the future.
 const STAMPS_START_AGO_MS: i64 = 6 * 3600 * 1000;
 
+/// An open loop gives up behind so many unanswered requests on a connection.
+const PACED_IN_FLIGHT_MAX: usize = 100_000;
+
 /// Which partition a lane writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
@@ -50,6 +53,39 @@ pub enum Until {
     Batches(u64),
     /// It is this late.
     Time(Instant),
+}
+
+/// Moments at equal distances.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// The first.
+    pub start: Instant,
+    /// From one to the next.
+    pub interval: Duration,
+    /// How many.
+    pub count: u64,
+}
+
+impl Schedule {
+    /// So many a second for so many seconds, soon.
+    pub fn soon(per_second: f64, seconds: f64) -> Self {
+        let start = Instant::now() + Duration::from_millis(50);
+        Self { start, interval: Duration::from_secs_f64(1.0 / per_second), count: (per_second * seconds).ceil() as u64 }
+    }
+
+    /// When the batch with this number is meant to leave.
+    pub fn moment(&self, number: u64) -> Instant {
+        self.start + Duration::from_nanos((self.interval.as_nanos() * u128::from(number)) as u64)
+    }
+}
+
+/// What an open loop saw.
+#[derive(Clone, Default)]
+pub struct Paced {
+    /// From the intended moment to the acknowledgement.
+    pub acknowledged: Histogram,
+    /// From the intended moment to the sending: the driver's own fault.
+    pub late: Histogram,
 }
 
 /// Lanes to one topic, and what was acknowledged.
@@ -143,6 +179,50 @@ impl Load {
         Ok(histogram)
     }
 
+    /// Sends one batch at each moment of the schedule, the lanes in turn, whatever the answers do, and waits for all of them.
+    pub fn run_paced(&mut self, schedule: Schedule) -> Result<Paced> {
+        let mut paced = Paced::default();
+        let (first_stamp, mut ready) = (self.next_stamp, Vec::with_capacity(self.lanes.len()));
+        let mut number = 0;
+        while number < schedule.count || self.lanes.iter().any(|lane| !lane.in_flight.is_empty()) {
+            let due = schedule.moment(number);
+            let now = Instant::now();
+            if number < schedule.count && now >= due {
+                let lane = number as usize % self.lanes.len();
+                ensure!(self.lanes[lane].in_flight.len() < PACED_IN_FLIGHT_MAX, "the broker does not keep up");
+                self.lanes[lane].send(due, self.next_stamp, self.plan.spread)?;
+                paced.late.record(now - due);
+                self.next_stamp += 1;
+                self.sent += 1;
+                number += 1;
+                continue;
+            }
+            let at_most = (number < schedule.count).then(|| due - now);
+            ready.extend(self.poll.wait(at_most)?);
+            for lane in ready.drain(..) {
+                self.lanes[lane].connection.fill()?;
+                self.answers(lane, Until::Batches(0), &mut paced.acknowledged)?;
+            }
+        }
+        ensure!(self.next_stamp - first_stamp == schedule.count as i64, "the stamps do not tell the moments");
+        Ok(paced)
+    }
+
+    /// The stamp of the next batch: those of a schedule are this and the numbers behind it.
+    pub fn next_stamp(&self) -> i64 {
+        self.next_stamp
+    }
+
+    /// Which partitions the next batches go to; `Sticky` stays where the lanes are.
+    pub fn spread(&mut self, spread: Spread) {
+        self.plan.spread = spread;
+    }
+
+    /// Requests in flight on each lane from now on.
+    pub fn in_flight(&mut self, in_flight: usize) {
+        self.plan.in_flight = in_flight;
+    }
+
     /// Everything that was acknowledged.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -156,6 +236,13 @@ impl Load {
     /// Bytes of the values that were acknowledged, before compression.
     pub fn value_bytes(&self) -> u64 {
         self.value_bytes
+    }
+
+    /// Bytes of the different batches of a lane, and of the values in them.
+    pub fn template_bytes(&self) -> (u64, u64) {
+        let frames = self.lanes.first().map_or(&[][..], |lane| &lane.frames);
+        let templates = || frames.iter().map(ProduceFrame::template);
+        (templates().map(|template| template.bytes().len() as u64).sum(), templates().map(Template::value_bytes).sum())
     }
 
     /// Reads back what was acknowledged.
@@ -263,10 +350,36 @@ pub fn run(options: &Options) -> Result<Report> {
     };
     let mut control = Connection::open(&options.bootstrap)?;
     let topic = topics::create_serving(&mut control, &report.workload, partitions, &options.configs)?;
+    report.parameter("topic", topic.name.clone());
     let mut load = Load::open(&options.bootstrap, &topic, plan, |producer| {
         noise_templates(producer, batch_records, record_bytes, 8)
     })?;
     timed(options, &mut report, &mut load, 5.0)?;
+    Ok(report)
+}
+
+/// W8: one record a request, each made durable before it is acknowledged.
+pub fn run_durable(options: &Options) -> Result<Report> {
+    const EVERY_MESSAGE: &str = "flush.messages=1";
+    let mut options = options.clone();
+    if !options.configs.iter().any(|config| config.starts_with("flush.messages=")) {
+        options.configs.push(EVERY_MESSAGE.to_owned());
+    }
+    let mut report = Report::of(&options);
+    let record_bytes = report.parameter("record_bytes", options.record_bytes.unwrap_or(1024));
+    let partitions = report.parameter("partitions", options.partitions.unwrap_or(1));
+    let plan = Plan {
+        lanes: report.parameter("connections", options.connections.unwrap_or(64)),
+        in_flight: report.parameter("in_flight", options.in_flight.unwrap_or(1)),
+        acks: report.parameter("acks", options.acks.unwrap_or(-1)),
+        idempotent: report.parameter("idempotent", options.idempotent.unwrap_or(false)),
+        spread: Spread::Sticky,
+    };
+    let mut control = Connection::open(&options.bootstrap)?;
+    let topic = topics::create_serving(&mut control, &report.workload, partitions, &options.configs)?;
+    let mut load =
+        Load::open(&options.bootstrap, &topic, plan, |producer| noise_templates(producer, 1, record_bytes, 8))?;
+    timed(&options, &mut report, &mut load, 5.0)?;
     Ok(report)
 }
 

@@ -6,19 +6,29 @@
 //! the machine as it can and no lock. What a broker used is read from `/proc` around the timed part only. After it, what was
 //! acknowledged is read back: count, order and checksums; a workload whose gate fails is an error and prints no figure.
 
+mod admin;
 mod batch;
 mod bulk;
 mod catch_up;
+mod commits;
+mod compressed;
 mod connection;
+mod connections;
+mod exchange;
+mod fan_out;
 mod fetch;
 mod floor;
 mod histogram;
 mod lanes;
+mod members;
 mod meter;
 mod options;
+mod paced;
+mod partitions;
 mod poll;
 mod produce;
 mod read_back;
+mod rebalance;
 mod report;
 mod topics;
 
@@ -37,7 +47,18 @@ pub fn run(options: &Options) -> Result<Report> {
     match options.workload {
         Workload::W1 => bulk::run(options),
         Workload::W3 => lanes::run(options),
+        Workload::W4 => compressed::run(options),
         Workload::W5 => catch_up::run(options),
+        Workload::W6 => fan_out::run(options),
+        Workload::W7 => paced::run(options),
+        Workload::W8 => lanes::run_durable(options),
+        Workload::W10 => partitions::run(options),
+        Workload::W11 => connections::run(options),
+        Workload::W12a => rebalance::run(options),
+        Workload::W12b => commits::run(options),
+        Workload::W12c => commits::run_heartbeats(options),
+        Workload::W15 => admin::run(options),
+        Workload::W16 => paced::run_isolation(options),
         Workload::Floor => floor::run(options),
         Workload::Touch => floor::touch(options),
     }

@@ -11,12 +11,43 @@ pub enum Workload {
     W1,
     /// Small requests.
     W3,
+    /// Compressed produce, batches encoded beforehand.
+    W4,
     /// Catch-up read.
     W5,
+    /// Groups that tail a producer at a fixed rate.
+    W6,
+    /// End to end at a fixed rate.
+    W7,
+    /// Durable produce: `flush.messages=1`.
+    W8,
+    /// Many partitions.
+    W10,
+    /// Many connections.
+    W11,
+    /// A large group: all join, one leaves, one joins.
+    W12a,
+    /// Offset commits.
+    W12b,
+    /// Heartbeats of many groups.
+    W12c,
+    /// Topics made, described, looked up by time and deleted.
+    W15,
+    /// W7 beside a cold reader.
+    W16,
     /// The physical floor, without a broker.
     Floor,
     /// Touches memory, so that the host backs it.
     Touch,
+}
+
+/// A codec of record batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Codec {
+    /// LZ4 frames of independent blocks of 64 KiB.
+    Lz4,
+    /// Zstandard, level 3.
+    Zstd,
 }
 
 /// One run of the driver. A parameter that is not given has the workload's own default, which the report names.
@@ -37,6 +68,27 @@ pub struct Options {
     /// Bytes of a record's value.
     #[arg(long)]
     pub record_bytes: Option<usize>,
+    /// Codec of W4: lz4 or zstd.
+    #[arg(long, value_enum)]
+    pub codec: Option<Codec>,
+    /// Timestamps of W4: CreateTime or LogAppendTime.
+    #[arg(long)]
+    pub timestamp_type: Option<String>,
+    /// Messages, batches or requests a second of an open loop.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Tailing groups of W6, groups of W12c.
+    #[arg(long)]
+    pub groups: Option<usize>,
+    /// Members of W12a.
+    #[arg(long)]
+    pub members: Option<usize>,
+    /// Idle connections of W11.
+    #[arg(long)]
+    pub idle: Option<usize>,
+    /// Topics of W15.
+    #[arg(long)]
+    pub topics: Option<usize>,
     /// Records in a batch.
     #[arg(long)]
     pub batch_records: Option<usize>,

@@ -1,5 +1,6 @@
 //! Which of many connections has something to read.
 
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use anyhow::Result;
@@ -13,13 +14,13 @@ const EVENTS: usize = 256;
 /// Connections by number.
 pub struct Poll {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
+    ready: Vec<usize>,
 }
 
 impl Poll {
     /// Of nobody yet.
     pub fn new() -> Result<Self> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(EVENTS) })
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, ready: Vec::with_capacity(EVENTS) })
     }
 
     /// Watches a connection under a number.
@@ -32,16 +33,15 @@ impl Poll {
     pub fn wait(&mut self, at_most: Option<std::time::Duration>) -> Result<impl Iterator<Item = usize> + '_> {
         let timeout =
             at_most.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
-        self.events.clear();
-        loop {
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+        let (events, _) = loop {
+            match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
                 Err(rustix::io::Errno::INTR) => {}
-                result => {
-                    result?;
-                    break;
-                }
-            };
-        }
-        Ok(self.events.iter().map(|event| { event.data }.u64() as usize))
+                result => break result?,
+            }
+        };
+        self.ready.clear();
+        self.ready.extend(events.iter().map(|event| { event.data }.u64() as usize));
+        Ok(self.ready.drain(..))
     }
 }

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, TopicName,
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -17,6 +19,9 @@ use super::connection::Connection;
 /// Apache Kafka needs ten seconds for 2 000 partitions; nobody should need longer than this for any number.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 const LATEST: i64 = -1;
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
 
 /// A topic of the broker.
 #[derive(Clone, Debug)]
@@ -139,6 +144,58 @@ pub fn producer_id(connection: &mut Connection) -> Result<Producer> {
         ensure!(started.elapsed() < READY_WITHIN, "no producer id: error {}", response.error_code);
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Waits until the broker coordinates a group.
+pub fn wait_for_coordinator(connection: &mut Connection, group: &str) -> Result<()> {
+    let started = Instant::now();
+    let group = StrBytes::from_string(group.to_owned());
+    loop {
+        let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![group.clone()]);
+        let response = connection.call(4, &request)?;
+        let found = response.coordinators.first().context("no coordinator in the answer")?;
+        if found.error_code == 0 {
+            // It may still be loading: a heartbeat of nobody says so.
+            let request = HeartbeatRequest::default()
+                .with_group_id(GroupId(group.clone()))
+                .with_member_id(StrBytes::from_static_str("nobody"));
+            let error = connection.call(4, &request)?.error_code;
+            if ![COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR].contains(&error) {
+                return Ok(());
+            }
+        }
+        ensure!(started.elapsed() < READY_WITHIN, "no coordinator: error {}", found.error_code);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Offset of the first record of a partition that is not older; -1 if there is none.
+pub fn offset_for_time(connection: &mut Connection, topic: &Topic, partition: i32, timestamp: i64) -> Result<i64> {
+    let asked = ListOffsetsPartition::default()
+        .with_partition_index(partition)
+        .with_current_leader_epoch(-1)
+        .with_timestamp(timestamp);
+    let asked = ListOffsetsTopic::default().with_name(topic_name(&topic.name)).with_partitions(vec![asked]);
+    let response =
+        connection.call(7, &ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]))?;
+    let found = response.topics.iter().flat_map(|topic| &topic.partitions).next().context("no offset")?;
+    ensure!(found.error_code == 0, "ListOffsets by time: error {}", found.error_code);
+    Ok(found.offset)
+}
+
+/// Deletes topics, in one request.
+pub fn delete(connection: &mut Connection, names: &[String]) -> Result<()> {
+    let named = names.iter().map(|name| DeleteTopicState::default().with_name(Some(topic_name(name))));
+    let request = DeleteTopicsRequest::default().with_topics(named.collect()).with_timeout_ms(60_000);
+    for result in connection.call(6, &request)?.responses {
+        ensure!(result.error_code == 0, "cannot delete {:?}: error {}", result.name, result.error_code);
+    }
+    Ok(())
+}
+
+/// How many topics the broker says it has.
+pub fn count(connection: &mut Connection) -> Result<usize> {
+    Ok(connection.call(12, &MetadataRequest::default().with_topics(None))?.topics.len())
 }
 
 /// A name as the codec wants it.
