@@ -206,7 +206,7 @@ fn outcome_of<R: Encodable + HeaderVersion + 'static>(
 }
 
 /// Encodes a whole frame: length, response header, body.
-pub fn encode<R: Encodable + HeaderVersion>(
+pub fn encode<R: Encodable + HeaderVersion + 'static>(
     api: &'static str,
     version: i16,
     correlation_id: i32,

@@ -107,7 +107,9 @@ fn frame_lengths() {
     assert!(limits.length((mebibyte as i32).to_be_bytes(), false).is_err());
 }
 
-fn answer_is_framed<R: Encodable + Decodable + HeaderVersion + Default + PartialEq + std::fmt::Debug>(version: i16) {
+fn answer_is_framed<R: Encodable + Decodable + HeaderVersion + Default + PartialEq + std::fmt::Debug + 'static>(
+    version: i16,
+) {
     let response = R::default();
     let frame = encode_response(&response, version, 0x0102_0304).expect("encodes");
     let length = i32::from_be_bytes(frame[..4].try_into().expect("four bytes"));

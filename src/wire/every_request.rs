@@ -26,7 +26,7 @@ pub struct AnyRequest {
     pub default: fn(i16) -> Option<Bytes>,
 }
 
-fn any<T: Request + Default>() -> AnyRequest {
+fn any<T: Request + Default + 'static>() -> AnyRequest {
     AnyRequest {
         key: T::KEY,
         versions: <T as Message>::VERSIONS,

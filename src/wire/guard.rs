@@ -3,7 +3,8 @@
 //! The codec crate reserves memory for as many elements as a length says, before it has seen one. Every message is
 //! therefore read twice: once to see whether its lengths are true, then for real.
 //!
-//! Requests are walked by their [`super::shape`], which allocates nothing and bounds what the decoded form may take.
+//! Requests are walked by their [`super::shape`], which allocates nothing and bounds what the decoded form may take; the two
+//! that carry data have a reader of their own, [`super::usual_requests`], that does both in one pass.
 //! Everything else that others wrote (answers, members' subscriptions, requests without a shape) is first decoded through
 //! [`Guard`], a buffer that hands out no length which the remaining bytes cannot satisfy:
 //! - A 32-bit integer above the number of remaining bytes is handed out as -2. Where it is a length the decode fails,
@@ -22,13 +23,17 @@ use kafka_protocol::protocol::{Decodable, Request};
 
 use super::WireError;
 use super::shape::request_shape;
+use super::usual_requests::decode_usual;
 
 /// A length that no decoder accepts.
 const IMPOSSIBLE_LENGTH: i32 = -2;
 
 /// Decodes the body of a request. What is decoded are slices of `body`. Fails on a length that the body cannot satisfy,
 /// and on more elements than 16 MiB and ten times the body have room for.
-pub fn decode_request<T: Request>(mut body: Bytes, version: i16) -> Result<T, WireError> {
+pub fn decode_request<T: Request + 'static>(mut body: Bytes, version: i16) -> Result<T, WireError> {
+    if let Some(request) = decode_usual(&body, version) {
+        return Ok(request);
+    }
     let Some(shape) = request_shape(T::KEY) else {
         return decode_guarded(body, version);
     };

@@ -28,6 +28,8 @@ mod shape;
 #[cfg(any(test, feature = "testing"))]
 mod shape_writer;
 mod text;
+mod usual_requests;
+mod usual_responses;
 
 pub use error::WireError;
 pub use frame::{FRAME_LENGTH_MIN, FRAME_LENGTH_SIZE, FrameLimits};

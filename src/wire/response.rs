@@ -1,10 +1,20 @@
 //! Encodes answers into buffers of exactly their size.
 
+use std::cell::RefCell;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 use super::WireError;
 use super::frame::FRAME_LENGTH_SIZE;
+use super::usual_responses::encode_usual;
+
+/// Memory for encoding that a thread keeps, in bytes.
+const SCRATCH_KEPT: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(4096));
+}
 
 /// Bytes of a response header: v0 is the correlation id, v1 adds tagged fields, of which there are none.
 pub fn response_header_size(header_version: i16) -> usize {
@@ -20,21 +30,29 @@ pub fn put_response_header(buffer: &mut BytesMut, header_version: i16, correlati
     }
 }
 
-/// A whole frame: length, header, body.
-pub fn encode_response<R: Encodable + HeaderVersion>(
+/// A whole frame: length, header, body. It is written once, into memory that the thread keeps, and copied: a pass of the codec
+/// for the size alone costs more.
+pub fn encode_response<R: Encodable + HeaderVersion + 'static>(
     response: &R,
     version: i16,
     correlation_id: i32,
 ) -> Result<Bytes, WireError> {
-    let unencodable = |error: anyhow::Error| WireError::Unencodable(error.to_string());
-    let body_size = response.compute_size(version).map_err(unencodable)?;
-    let mut buffer = start_response::<R>(version, correlation_id, body_size, body_size)?;
-    let before = buffer.len();
-    response.encode(&mut buffer, version).map_err(unencodable)?;
-    match buffer.len() - before {
-        size if size == body_size => Ok(buffer.freeze()),
-        size => Err(WireError::Unencodable(format!("{size} bytes where {body_size} were computed"))),
-    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.put_i32(0);
+        put_response_header(scratch, R::header_version(version), correlation_id);
+        if !encode_usual(response, scratch, version) {
+            response.encode(scratch, version).map_err(|error| WireError::Unencodable(error.to_string()))?;
+        }
+        let size = scratch.len() - FRAME_LENGTH_SIZE;
+        let length = i32::try_from(size).map_err(|_| WireError::Unencodable(format!("an answer of {size} bytes")))?;
+        scratch[..FRAME_LENGTH_SIZE].copy_from_slice(&length.to_be_bytes());
+        let frame = Bytes::copy_from_slice(scratch);
+        if scratch.capacity() > SCRATCH_KEPT {
+            *scratch = BytesMut::new();
+        }
+        Ok(frame)
+    })
 }
 
 /// Length and header of an answer whose body of `body_size` bytes is written elsewhere, in a buffer with room for

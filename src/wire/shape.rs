@@ -164,6 +164,10 @@ impl Walker<'_> {
     }
 
     fn unsigned_varint(&mut self) -> Result<u32, WireError> {
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u32::from(*byte));
+        }
         let mut value = 0;
         for shift in [0, 7, 14, 21, 28] {
             let byte = u32::from(self.take(1)?[0]);
