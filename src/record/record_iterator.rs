@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::batch_header::BATCH_HEADER_SIZE;
 use super::compression::decompress;
-use super::varint::{Cursor, size_of_varint, underflow};
+use super::varint::{Cursor, short_varint, size_of_varint, underflow};
 use super::{BatchHeader, CompressionType, RecordError, TimestampType};
 
 /// A header of a record. Keys may repeat and need not be UTF-8: both are the client's.
@@ -171,29 +171,29 @@ impl RecordFrame {
         }
     }
 
-    /// A sound record without headers whose numbers take three bytes at most; nothing for all others, and nothing is taken then. It is
-    /// a tenth of the instructions of [`Self::any_shape`].
-    #[inline]
+    /// A sound record without headers whose numbers take three bytes at most; nothing for all others, and nothing is taken then. It
+    /// costs a quarter of [`Self::any_shape`].
+    #[inline(always)]
     fn usual_shape(&self, cursor: &mut Cursor<'_>) -> Option<RecordShape> {
-        let mut probe = *cursor;
-        let size = usize::try_from(probe.short_varint()?).ok()?;
-        let mut body = Cursor::new(probe.take(size)?);
-        body.byte()?;
-        let timestamp_delta = i64::from(body.short_varint()?);
-        let offset_delta = i64::from(body.short_varint()?);
-        let key_size = body.short_varint()?.max(-1);
-        body.skip(key_size.max(0) as usize)?;
-        let value_size = body.short_varint()?.max(-1);
-        body.skip(value_size.max(0) as usize)?;
-        if body.byte()? != 0 || body.remaining() > 0 {
+        let bytes = cursor.rest();
+        let (size, start) = short_varint(bytes, 0)?;
+        let end = start + usize::try_from(size).ok()?;
+        let attributes = 1;
+        let (timestamp_delta, at) = short_varint(bytes, start + attributes)?;
+        let (offset_delta, at) = short_varint(bytes, at)?;
+        let (key_size, at) = short_varint(bytes, at)?;
+        let (value_size, at) = short_varint(bytes, at + key_size.max(0) as usize)?;
+        let headers = at + value_size.max(0) as usize;
+        // What was read lies in front of this byte, so that all of it belongs to the record if this is its last one.
+        if bytes.get(headers) != Some(&0) || headers + 1 != end {
             return None;
         }
-        *cursor = probe;
+        cursor.skip(end)?;
         Some(RecordShape {
-            offset: self.base_offset.wrapping_add(offset_delta),
-            timestamp: self.log_append_time.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta)),
-            key_size,
-            value_size,
+            offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
+            timestamp: self.log_append_time.unwrap_or(self.base_timestamp.wrapping_add(i64::from(timestamp_delta))),
+            key_size: key_size.max(-1),
+            value_size: value_size.max(-1),
         })
     }
 

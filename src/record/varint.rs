@@ -87,24 +87,12 @@ impl<'a> Cursor<'a> {
         Err(RecordError::Unreadable("Varint is too long, the most significant bit in the 5th byte is set".to_owned()))
     }
 
-    /// A varint of at most 3 bytes; nothing for a longer one and for an incomplete one.
-    #[inline(always)]
-    pub(super) fn short_varint(&mut self) -> Option<i32> {
-        let rest = self.bytes.get(self.position..)?;
-        let (value, size) = match rest {
-            [one @ ..0x80, ..] => (u32::from(*one), 1),
-            [one, two @ ..0x80, ..] => (u32::from(one & 0x7f) | u32::from(*two) << 7, 2),
-            [one, two, three @ ..0x80, ..] => {
-                (u32::from(one & 0x7f) | u32::from(two & 0x7f) << 7 | u32::from(*three) << 14, 3)
-            }
-            _ => return None,
-        };
-        self.position += size;
-        Some(unzigzag(value))
+    /// What is left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.position..]
     }
 
     /// Steps over `length` bytes; nothing if there are fewer.
-    #[inline(always)]
     pub(super) fn skip(&mut self, length: usize) -> Option<()> {
         self.take(length).map(drop)
     }
@@ -124,6 +112,22 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// A varint of at most 3 bytes and the position behind it; nothing for a longer one, and within 4 bytes of the end.
+#[inline(always)]
+pub(super) fn short_varint(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
+    let word = u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
+    if word & 0x80 == 0 {
+        Some((unzigzag(word & 0x7f), at + 1))
+    } else if word & 0x8000 == 0 {
+        Some((unzigzag(word & 0x7f | word >> 1 & 0x3f80), at + 2))
+    } else if word & 0x80_0000 == 0 {
+        Some((unzigzag(word & 0x7f | word >> 1 & 0x3f80 | word >> 2 & 0x1f_c000), at + 3))
+    } else {
+        None
+    }
+}
+
+#[inline]
 fn unzigzag(value: u32) -> i32 {
     (value >> 1) as i32 ^ -((value & 1) as i32)
 }
