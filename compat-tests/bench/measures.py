@@ -13,6 +13,7 @@ class Measure:
     must: Optional[float] = None
     aim: Optional[float] = None
     floor: Optional[str] = None  # which figure of the physical floor it is compared with
+    law: Optional[float] = None  # what Ottla's own figure may be at most, whatever the other one's is
 
     def meets(self, ratio, bound):
         return ratio >= bound if self.more_is_better else ratio <= bound
@@ -60,11 +61,25 @@ def latency(quantile, must=None, aim=None, name=None, floor=None):
 
 
 def own(key, unit, must=None, aim=None, name=None, more_is_better=False, scale=1.0, floor=None):
-    """A figure that only this workload has."""
+    """A figure that only this workload has; a dot in the key leads into an object."""
     def of(sample):
-        value = (sample.get("measures") or {}).get(key)
+        value = deep(sample.get("measures") or {}, key)
         return None if value is None else value * scale
-    return Measure(name or key.replace("_", " "), unit, of, more_is_better, must, aim, floor)
+    return Measure(name or key.replace("_", " ").replace(".", " "), unit, of, more_is_better, must, aim, floor)
+
+
+def deep(value, key):
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def within(name, above, below, law=None):
+    """How a figure of one broker grows with something: a ratio of two of its own figures."""
+    def of(sample):
+        one, other = deep(sample["measures"], above), deep(sample["measures"], below)
+        return one / other if one is not None and other else None
+    return Measure(name, "×", of, law=law)
 
 
 def resident(must=None, aim=None):

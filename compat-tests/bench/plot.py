@@ -52,6 +52,8 @@ def row(top, cell, figure, sides, floor):
     arrow = "more is better" if measure.more_is_better else "less is better"
     parts = [text(LEFT - 12, top + 18, f"{cell}: {measure.name}" if cell else measure.name, 12.5, anchor="end"),
              text(LEFT - 12, top + 32, arrow, 9.5, "#888", "end"), *bars(top, figure, sides, floor)]
+    if measure.law is not None:
+        parts.append(text(RATIO, top + 37, f"itself ≤ {measure.law:g}×", 9, "#888", "end"))
     if ratio is not None:
         parts.append(text(RATIO, top + 22, f"{ratio:.3g}×", 15, colour, "end", "bold"))
         parts.append(text(RATIO + 10, top + 22, verdict, 11, colour))

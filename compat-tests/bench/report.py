@@ -48,7 +48,8 @@ def row(workload, cell, figure, sides, floor):
     name = f"{measure.name} ({measure.unit})" if measure.unit and measure.unit.lstrip("/") not in measure.name else measure.name
     return [workload, cell, name, *(short(figure.median(side)) for side in sides),
             f"{ratio:.3g}×" if ratio is not None else "", spread,
-            *(f"{better} {bound}×" if bound is not None and "Apache Kafka" in sides else "" for bound in (measure.must, measure.aim)),
+            *([f"itself ≤ {measure.law:g}×", ""] if measure.law is not None else []),
+            *([] if measure.law is not None else [f"{better} {bound}×" if bound is not None and "Apache Kafka" in sides else "" for bound in (measure.must, measure.aim)]),
             MARKS[figure.verdict()], f"{of_floor:.2f}×" if of_floor else ""]
 
 
@@ -87,7 +88,7 @@ def figure_json(cell, figure):
     measure = figure.measure
     return {"cell": cell, "measure": measure.name, "unit": measure.unit, "more_is_better": measure.more_is_better,
             "medians": {side: figure.median(side) for side in figure.runs}, "runs": figure.runs, "ratio": figure.ratio(),
-            "ratios_of_rounds": figure.ratios, "must": measure.must, "aim": measure.aim, "reached": figure.verdict(), "floor": measure.floor}
+            "ratios_of_rounds": figure.ratios, "must": measure.must, "aim": measure.aim, "law": measure.law, "reached": figure.verdict(), "floor": measure.floor}
 
 
 def write_json(path, value):

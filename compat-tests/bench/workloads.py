@@ -3,7 +3,8 @@
 Sizes are those of one run at scale 1: a gigabyte for the bulk ones, seconds for the others; `--scale` multiplies both.
 """
 from compare import Cell
-from measures import Measure, cpu_per_gb, cpu_per_request, latency, megabytes, quotient, rate, switches
+from measures import Measure, cpu_per_gb, cpu_per_request, latency, megabytes, own, quotient, rate, resident, switches, within
+from scaling import MANY_PARTITIONS, laws
 from starts import w13, w14
 from transactions import w9
 
@@ -97,8 +98,97 @@ def w5():
     ]
 
 
+def w4():
+    def cell(codec, timestamp_type, must):
+        parameters = {"records": RECORDS, "codec": codec, "timestamp_type": timestamp_type}
+        return Cell(f"{codec}, {timestamp_type}", driver("w4", **parameters), [
+            cpu_per_gb(must, name="broker CPU-s/GB uncompressed"), megabytes(),
+            Measure("broker CPU-s/GB compressed", "CPU-s/GB", lambda sample: sample["broker_cpu_seconds"] / sample["measures"]["compressed_bytes"] * 1e9,
+                    floor=RECEIVE_AND_APPEND)], touch_gib=1)
+    return [cell("lz4", "CreateTime", 0.25), cell("zstd", "CreateTime", 0.2), cell("lz4", "LogAppendTime", 0.25), cell("zstd", "LogAppendTime", 0.2)]
+
+
+def w6():
+    def cell(groups, must, aim):
+        return Cell(f"{groups} group{'s' if groups > 1 else ''} at 20 MB/s", driver("w6", seconds=8, groups=groups), [
+            cpu_per_gb(must, aim, name="broker CPU-s/GB delivered"), cpu_per_request(name="broker CPU-µs/fetch response"), latency("p50"), latency("p99")])
+    return [cell(8, 0.4, 0.25), cell(1, None, None), cell(32, None, None)]
+
+
+def w7():
+    def cell(per_second, must, aim, slow):
+        return Cell(f"{per_second:,} messages/s", driver("w7", seconds=10, rate=per_second), [
+            latency("p50", must and must[0], aim and aim[0]), latency("p99"), latency("p999", must and must[1], aim and aim[1]),
+            own("acknowledged_us.p50", "µs", name="acknowledged p50"), own("client_late_us.p99", "µs", name="the client's own lateness p99"),
+            cpu_per_request(name="broker CPU-µs/message")], slow=slow)
+    return [cell(1_000, (0.6, 0.25), (0.4, 0.1), False), cell(100, None, None, True), cell(10_000, None, None, True)]
+
+
+def w8():
+    def cell(name, must, connections, partitions):
+        return Cell(name, driver("w8", seconds=5, connections=connections, partitions=partitions), [
+            rate(must, name="acks/s", floor="fdatasync"), latency("p50"), latency("p99"), cpu_per_request(name="broker CPU-µs/ack")])
+    return [cell("64 producers, 1 partition", 6, 64, 1), cell("64 producers, 64 partitions", None, 64, 64),
+            cell("8 producers, 1 partition", None, 8, 1), cell("1 producer, 1 partition", None, 1, 1)]
+
+
+def w10():
+    def cell(partitions, fetch, create):
+        return Cell(f"{partitions:,} partitions", driver("w10", seconds=3, partitions=partitions), [
+            own("fetch_cpu_us", "µs", fetch, name="fetch, one with news: broker CPU"), own("wake_cpu_us", "µs", name="produce and wake-up: broker CPU"),
+            own("wake_us.p50", "µs", name="produce and wake-up: p50"), own("spread_cpu_us", "µs", name="produce over all of them: broker CPU"),
+            own("create_seconds", "s", create and create[0], create and create[1], "creation until all serve"),
+            own("rss_bytes_at_the_end", "MiB", scale=1 / (1 << 20), name="RSS after")], slow=partitions > 2_000, rounds_max=1 if partitions > 2_000 else None)
+    return [cell(6, None, None), cell(2_000, 0.05, (0.05, 0.01)), cell(MANY_PARTITIONS, None, None)]
+
+
+def w11():
+    def cell(idle, slow):
+        return Cell(f"{idle:,} idle, 100 active at 1,000/s", driver("w11", seconds=5, idle=idle), [
+            latency("p50", name="p50 beside them"), latency("p99", name="p99 beside them"), within("p99 beside them to p99 alone",
+            "beside.latency_us.p99", "alone.latency_us.p99", 1.1), own("beside.broker_cpu_us_per_request", "µs", name="broker CPU/request beside them"),
+            own("rss_bytes_per_idle_connection", "bytes", name="RSS of an idle connection"), own("idle_cpu_ms_per_second", "ms/s", name="CPU when all are silent"),
+            own("connects_per_second", "/s", name="connects/s", more_is_better=True, floor="accept"), own("connect_cpu_us", "µs", name="broker CPU/connect")],
+            slow=slow)
+    return [cell(1_000, False), cell(10_000, True)]
+
+
+def w12():
+    def phase(key, name, must=None, aim=None):
+        return own(f"{key}.seconds", "s", must, aim, name)
+    return [
+        Cell("a: 500 members", driver("w12a", members=500), [
+            phase("all_join", "all join: stable after", 0.5, 0.2), phase("one_leaves", "one leaves: stable after", 0.5, 0.2),
+            phase("one_joins", "one joins: stable after", 0.5, 0.2), own("all_join.broker_cpu_seconds", "CPU-s", name="all join: broker CPU")]),
+        Cell("b: offset commits", driver("w12b", seconds=5), [
+            latency("p50", 0.5), latency("p99", 0.25), cpu_per_request(0.25, floor=PING_PONG, name="broker CPU-µs/commit"), rate(name="commits/s")],
+            count=driver("w12b", seconds=5, warmup_seconds=0)),
+        Cell("c: heartbeats of 1,000 groups", driver("w12c", seconds=5, groups=1_000), [
+            cpu_per_request(floor=PING_PONG, name="broker CPU-µs/heartbeat"), latency("p50"), latency("p99")]),
+    ]
+
+
+def w15():
+    return [Cell("500 topics, 1 of 1,000 partitions", driver("w15", records=500_000), [
+        latency("p50", name="create a topic, p50"), cpu_per_request(name="create a topic: broker CPU-µs"),
+        own("create_many_partitions.seconds", "s", name="create 1,000 partitions"), own("describe_all_topics.latency_us.p50", "µs", name="describe all topics, p50"),
+        own("describe_all_topics.broker_cpu_us", "µs", name="describe all topics: broker CPU"), own("offset_for_time.latency_us.p50", "µs", name="offset for a time, p50"),
+        own("offset_for_time.broker_cpu_us", "µs", name="offset for a time: broker CPU"), own("delete_all.gone_seconds", "s", name="delete all, until gone")],
+        rounds_max=2)]
+
+
+def w16():
+    return [Cell("1,000 messages/s beside a cold reader", driver("w16", records=2_000_000, seconds=10), [
+        own("beside.latency_us.p50", "µs", name="p50"), own("beside.latency_us.p99", "µs", name="p99"), own("beside.latency_us.p999", "µs", name="p99.9"),
+        within("p99 beside the reader to p99 alone", "beside.latency_us.p99", "alone.latency_us.p99"),
+        own("cold_mb_per_second", "MB/s", name="cold read", more_is_better=True)], slow=True)]
+
+
 WORKLOADS = {
     "W1": ("bulk produce, records of 1 KiB", w1), "W2": ("LinkedIn's test of 2014", w2), "W3": ("small requests: one record of 100 bytes each", w3),
-    "W5": ("catch-up read", w5), "W9": ("transactions", w9), "W13": ("start and idle weight", w13), "W14": ("restart after kill -9", w14),
+    "W4": ("compressed produce, replayed", w4), "W5": ("catch-up read", w5), "W6": ("fan-out to tailing groups", w6),
+    "W7": ("end to end at a fixed rate", w7), "W8": ("durable produce: flush.messages=1", w8), "W9": ("transactions", w9),
+    "W10": ("many partitions", w10), "W11": ("many connections", w11), "W12": ("groups", w12), "W13": ("start and idle weight", w13),
+    "W14": ("restart after kill -9", w14), "W15": ("administration", w15), "W16": ("isolation", w16), "LAWS": ("how costs grow: ratios within one broker", laws),
 }
 QUICK = ("W1", "W3", "W5")
