@@ -22,7 +22,6 @@ use kafka_protocol::error::ResponseError;
 use tokio::sync::watch;
 
 use crate::api::Services;
-use crate::api::fetch::FetchSessionCache;
 use crate::config::{BrokerConfig, DeclaredTopic, StartOptions};
 use crate::coordinator::transaction::{ControllerProducerIds, LocalMarkers};
 use crate::coordinator::{
@@ -125,7 +124,7 @@ impl Broker {
             config: Arc::clone(config),
             metrics: Arc::clone(&metrics),
             controller: Arc::clone(controller),
-            fetch_sessions: FetchSessionCache::new(configuration::fetch_session_slots(config)),
+            fetch_sessions: configuration::fetch_sessions(config, &env.memory),
             replicas,
             groups: Arc::clone(&coordinators.groups),
             transactions: Arc::clone(&coordinators.transactions),

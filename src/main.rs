@@ -1,5 +1,6 @@
 //! The `ottla` command.
 
+use std::ffi::{c_int, c_long};
 use std::io::Write;
 
 use anyhow::Context;
@@ -10,7 +11,33 @@ use ottla::env::{Env, RealDisk};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[expect(
+    unsafe_code,
+    reason = "a declaration of functions that are safe to call; the allocator is chosen here and not in `env`"
+)]
+unsafe extern "C" {
+    // mimalloc's own functions, which take any number; no safe wrapper has this option.
+    safe fn mi_option_get(option: c_int) -> c_long;
+    safe fn mi_option_set(option: c_int, value: c_long);
+}
+
+/// `mi_option_arena_max_object_size` of mimalloc 3.
+const ARENA_MAX_OBJECT_SIZE: c_int = 45;
+/// Its default, in KiB, by which it is told from what has this number in other versions.
+const ARENA_MAX_OBJECT_KIB_DEFAULT: c_long = 2 * 1024 * 1024;
+/// What is larger, in KiB, goes back to the system when it is freed and not a second later: frames that follow each other
+/// quickly would take several times their budget.
+const ARENA_MAX_OBJECT_KIB: c_long = 4 * 1024;
+
+/// Sets the allocator up; the environment's `MIMALLOC_ARENA_MAX_OBJECT_SIZE` goes before.
+fn set_up_allocator() {
+    if mi_option_get(ARENA_MAX_OBJECT_SIZE) == ARENA_MAX_OBJECT_KIB_DEFAULT {
+        mi_option_set(ARENA_MAX_OBJECT_SIZE, ARENA_MAX_OBJECT_KIB);
+    }
+}
+
 fn main() {
+    set_up_allocator();
     if let Err(error) = run() {
         // One message that says what to do, without the machinery around it.
         eprintln!("ottla: {}", message(&error));
@@ -77,6 +104,13 @@ fn message(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_allocators_option_has_the_number_that_is_set() {
+        assert_eq!(mi_option_get(ARENA_MAX_OBJECT_SIZE), ARENA_MAX_OBJECT_KIB_DEFAULT);
+        set_up_allocator();
+        assert_eq!(mi_option_get(ARENA_MAX_OBJECT_SIZE), ARENA_MAX_OBJECT_KIB);
+    }
 
     #[test]
     fn a_cause_is_told_once() {

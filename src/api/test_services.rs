@@ -136,7 +136,7 @@ impl TestBroker {
             metrics: Arc::new(Metrics::default()),
             controller,
             replicas,
-            fetch_sessions: FetchSessionCache::new(10),
+            fetch_sessions: FetchSessionCache::new(10, usize::MAX),
             groups,
             transactions,
         });
@@ -186,7 +186,7 @@ impl TestBroker {
             metrics: Arc::new(Metrics::default()),
             controller: services.controller.clone(),
             replicas,
-            fetch_sessions: FetchSessionCache::new(10),
+            fetch_sessions: FetchSessionCache::new(10, usize::MAX),
             groups: services.groups.clone(),
             transactions: services.transactions.clone(),
         })

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 const DEFAULT_BYTES_MAX: u64 = 512 << 20;
 /// The part of the budget for what is not counted: code, metadata, connections, what the allocator keeps.
 const PROCESS_SHARE: usize = 8;
-/// The part of the budget for caches whose size is fixed at the start: the map of keys of the cleaner.
-const CACHE_SHARE: usize = 8;
+/// The part of the budget for caches whose size is fixed at the start: the cleaner's map of keys, fetch sessions.
+const CACHE_SHARE: usize = 4;
 /// The part of what is counted beyond which no request is let in while it is answers and work that take it.
 const WORK_SHARE: usize = 4;
 
@@ -259,8 +259,8 @@ mod tests {
 
     #[test]
     fn what_is_held_is_counted_until_it_is_dropped() {
-        let budget = MemoryBudget::of(1600);
-        assert_eq!((budget.limit(), budget.cache_limit()), (1200, 200));
+        let budget = MemoryBudget::of(1920);
+        assert_eq!((budget.limit(), budget.cache_limit()), (1200, 480));
         let request = budget.hold_request(1000);
         assert!(budget.has_room(200) && !budget.has_room(201));
         let mut work = budget.hold_work(300);

@@ -360,7 +360,7 @@ mod tests {
     fn frames_wait_while_answers_take_the_budget() {
         let memory = FrameMemory::new(MemoryBudget::of(16 * MEBIBYTE), 8 * MEBIBYTE);
         let budget = Arc::clone(memory.budget());
-        let answers = budget.hold_work(11 * MEBIBYTE);
+        let answers = budget.hold_work(budget.limit() - MEBIBYTE);
         let mut frame = memory.lease(4 * MEBIBYTE, Duration::ZERO);
         assert_eq!(charge(&mut frame, MEBIBYTE, 0), Poll::Ready(Ok(())));
         assert_eq!(charge(&mut frame, 2 * MEBIBYTE, 0), Poll::Pending);

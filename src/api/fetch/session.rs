@@ -273,16 +273,18 @@ pub struct FetchMetadata {
 /// A partition as the request names it, with the topic's name when it is known.
 pub type WantedPartition = (PartitionKey, Option<Arc<str>>, PartitionRequest);
 
-/// All sessions, at most `max.incremental.fetch.session.cache.slots` (`FetchSessionCache`).
+/// All sessions, at most `max.incremental.fetch.session.cache.slots` (`FetchSessionCache`), and as many as their share of the
+/// memory has room for: who gets none fetches as if it had asked for none.
 pub struct FetchSessionCache {
     slots: usize,
+    partitions_max: usize,
     inner: Mutex<super::session_cache::Inner>,
 }
 
 impl FetchSessionCache {
-    /// A cache of `slots` sessions; with 0 no session is ever opened.
-    pub fn new(slots: usize) -> Self {
-        Self { slots, inner: Mutex::default() }
+    /// A cache of `slots` sessions with `partitions_max` partitions together; with 0 no session is ever opened.
+    pub fn new(slots: usize, partitions_max: usize) -> Self {
+        Self { slots, partitions_max, inner: Mutex::default() }
     }
 
     /// Number of open sessions.
@@ -331,7 +333,12 @@ impl FetchSessionCache {
         state.epoch = next_epoch(epoch);
         let (epoch, size) = (state.epoch, state.len());
         drop(state);
-        self.inner.lock().touch(session_id, size, now);
+        let mut inner = self.inner.lock();
+        inner.touch(session_id, size, now);
+        // It has grown beyond what is left: the client opens another one, which is refused.
+        let removed = if inner.partitions() > self.partitions_max { inner.remove(session_id) } else { None };
+        drop(inner);
+        drop(removed);
         FetchContext::Incremental { session, epoch }
     }
 
@@ -347,8 +354,15 @@ impl FetchSessionCache {
         let size = partitions.len();
         let mut inner = self.inner.lock();
         // The evicted session is dropped after the lock: it takes its watches out of every partition.
-        let evicted = if inner.len() < self.slots { None } else { inner.evict(size, now) };
-        let id = if inner.len() < self.slots {
+        let has_room = |inner: &super::session_cache::Inner| {
+            inner.len() < self.slots && inner.partitions() + size <= self.partitions_max
+        };
+        let mut evicted = Vec::new();
+        while !has_room(&inner) && size <= self.partitions_max {
+            let Some(session) = inner.evict(size, now) else { break };
+            evicted.push(session);
+        }
+        let id = if has_room(&inner) {
             let id = loop {
                 let id = (random() & 0x7fff_ffff) as i32;
                 if id != NO_SESSION && !inner.contains(id) {

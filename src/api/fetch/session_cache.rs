@@ -14,6 +14,8 @@ struct Entry {
     session: Arc<FetchSession>,
     created: Duration,
     last_used: Duration,
+    /// How many partitions it has.
+    size: usize,
     /// Size under which it stands in `evictable`.
     evictable_size: Option<usize>,
 }
@@ -24,11 +26,18 @@ pub(super) struct Inner {
     sessions: HashMap<i32, Entry>,
     by_last_used: BTreeSet<(Duration, i32)>,
     evictable: BTreeSet<(usize, i32)>,
+    /// Partitions of all sessions.
+    partitions: usize,
 }
 
 impl Inner {
     pub(super) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Partitions of all sessions.
+    pub(super) fn partitions(&self) -> usize {
+        self.partitions
     }
 
     pub(super) fn contains(&self, id: i32) -> bool {
@@ -42,7 +51,7 @@ impl Inner {
     pub(super) fn insert(&mut self, session: Arc<FetchSession>, size: usize, now: Duration) {
         let id = session.id;
         self.by_last_used.insert((now, id));
-        self.sessions.insert(id, Entry { session, created: now, last_used: now, evictable_size: None });
+        self.sessions.insert(id, Entry { session, created: now, last_used: now, size: 0, evictable_size: None });
         self.touch(id, size, now);
     }
 
@@ -51,6 +60,8 @@ impl Inner {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         self.by_last_used.remove(&(entry.last_used, id));
         entry.last_used = now;
+        self.partitions = self.partitions - entry.size + size;
+        entry.size = size;
         self.by_last_used.insert((now, id));
         if let Some(size) = entry.evictable_size.take() {
             self.evictable.remove(&(size, id));
@@ -75,6 +86,7 @@ impl Inner {
     pub(super) fn remove(&mut self, id: i32) -> Option<Arc<FetchSession>> {
         let entry = self.sessions.remove(&id)?;
         self.by_last_used.remove(&(entry.last_used, id));
+        self.partitions -= entry.size;
         if let Some(size) = entry.evictable_size {
             self.evictable.remove(&(size, id));
         }

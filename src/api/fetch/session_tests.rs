@@ -40,7 +40,7 @@ struct Clocked {
 
 impl Clocked {
     fn new(slots: usize) -> Self {
-        Self { cache: FetchSessionCache::new(slots), now: Duration::from_secs(1_000), next_id: 0 }
+        Self { cache: FetchSessionCache::new(slots, 10), now: Duration::from_secs(1_000), next_id: 0 }
     }
 
     fn open(&mut self, partitions: i32) -> i32 {
@@ -162,4 +162,23 @@ fn a_full_cache_declines_until_something_is_old() {
 #[test]
 fn without_slots_no_session_is_opened() {
     assert_eq!(Clocked::new(0).open(1), NO_SESSION);
+}
+
+#[test]
+fn sessions_have_no_more_partitions_together_than_there_is_memory_for() {
+    let mut sessions = Clocked::new(100);
+    let (first, second) = (sessions.open(4), sessions.open(4));
+    assert!(first != NO_SESSION && second != NO_SESSION);
+    assert_eq!(sessions.open(3), NO_SESSION);
+    // One that grows too far is closed behind its request.
+    assert!(matches!(sessions.context(first, 1, &[4, 5, 6], &[]), FetchContext::Incremental { .. }));
+    assert_eq!(error_of(sessions.context(first, 2, &[], &[])), Some(ResponseError::FetchSessionIdNotFound));
+    assert_ne!(sessions.open(6), NO_SESSION);
+    assert_eq!(sessions.open(1), NO_SESSION);
+    // Two that are not used give way to one.
+    sessions.now += EVICTION_AGE + Duration::from_millis(1);
+    assert_ne!(sessions.open(9), NO_SESSION);
+    assert_eq!(sessions.cache.len(), 1);
+    assert_eq!(sessions.open(11), NO_SESSION);
+    assert_eq!(sessions.cache.len(), 1);
 }
