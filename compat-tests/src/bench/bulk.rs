@@ -1,9 +1,11 @@
 //! W1: one producer, batches of some 120 KiB, five in flight.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::connection::Connection;
-use super::lanes::{Load, Plan, Spread, Until, noise_templates};
+use super::lanes::{Load, Plan, Schedule, Spread, Until, noise_templates};
 use super::meter::Meter;
 use super::options::Options;
 use super::report::Report;
@@ -43,7 +45,14 @@ pub fn run(options: &Options) -> Result<Report> {
 /// Measures so many batches and reads them back.
 pub fn count(options: &Options, report: &mut Report, load: &mut Load, batches: u64) -> Result<()> {
     let meter = Meter::start(options.broker_pid)?;
-    let histogram = load.run(Until::Batches(batches))?;
+    let histogram = match options.rate {
+        None => load.run(Until::Batches(batches))?,
+        Some(rate) => {
+            let start = Instant::now() + Duration::from_millis(10);
+            let interval = Duration::from_secs_f64(1.0 / report.parameter("rate", rate));
+            load.run_paced(Schedule { start, interval, count: batches })?.acknowledged
+        }
+    };
     report.usage(&meter.read()?);
     report.parameter("records", load.ledger().records());
     report.requests = load.requests();

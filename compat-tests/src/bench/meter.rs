@@ -81,8 +81,8 @@ impl Meter {
         }
         let by_threads = spent.cpu_nanos as f64 / 1e9;
         let by_stat = ticks(after.broker_ticks - self.before.broker_ticks);
-        // Threads that ended took their time with them: then the coarse figure is the true one.
-        let ended = by_stat > by_threads * 1.02 + 0.03;
+        // Threads that ended took their time with them: then the coarse figure is the true one. It is cut to whole ticks twice.
+        let ended = by_stat > by_threads + 2.5 / TICKS_PER_SECOND;
         usage.broker_cpu = Some(if ended { by_stat } else { by_threads });
         usage.broker_cpu_by_stat = Some(by_stat);
         usage.voluntary = Some(spent.voluntary);

@@ -128,8 +128,10 @@ impl Consumer {
         while Instant::now() < until {
             let asked = Instant::now();
             let batches = self.fetch()?;
-            histogram.record(asked.elapsed());
-            ensure!(batches == 1, "{batches} batches in a fetch that may return one");
+            let took = asked.elapsed();
+            histogram.record(took);
+            let offset = self.fetcher.position(ACTIVE);
+            ensure!(batches == 1, "{batches} batches in a fetch that may return one, at {offset:?} after {took:?}");
         }
         Ok(histogram)
     }

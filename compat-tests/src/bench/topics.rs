@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, TopicName,
+    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId,
+    HeartbeatRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -18,6 +19,8 @@ use super::connection::Connection;
 
 /// Apache Kafka needs ten seconds for 2 000 partitions; nobody should need longer than this for any number.
 const READY_WITHIN: Duration = Duration::from_secs(180);
+/// An operation of Apache Kafka's controller makes at most 10 000 records.
+const PARTITIONS_AT_ONCE: i32 = 5_000;
 const LATEST: i64 = -1;
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
@@ -57,13 +60,23 @@ pub fn create(connection: &mut Connection, name: &str, partitions: i32, configs:
     }
     let topic = CreatableTopic::default()
         .with_name(topic_name(name))
-        .with_num_partitions(partitions)
+        .with_num_partitions(partitions.min(PARTITIONS_AT_ONCE))
         .with_replication_factor(1)
         .with_configs(pairs);
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(120_000);
     let response = connection.call(7, &request)?;
     let result = response.topics.first().context("no topic was created")?;
     ensure!(result.error_code == 0, "cannot create {name}: error {} {:?}", result.error_code, result.error_message);
+    let mut made = partitions.min(PARTITIONS_AT_ONCE);
+    while made < partitions {
+        made = partitions.min(made + PARTITIONS_AT_ONCE);
+        let topic = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(made);
+        let topic = topic.with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(120_000);
+        let response = connection.call(3, &request)?;
+        let result = response.results.first().context("no partitions were made")?;
+        ensure!(result.error_code == 0, "cannot grow {name} to {made}: error {}", result.error_code);
+    }
     Ok(Topic { name: name.to_owned(), id: result.topic_id.into_bytes(), partitions })
 }
 
