@@ -69,6 +69,22 @@ pub trait DiskFile: Send + Sync {
     /// The descriptor for `sendfile`; `None` for a simulated file.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
+    /// As [`DiskFile::read_at`], of what is in memory: fewer bytes than are there, or `WouldBlock`, where the disk would have to be
+    /// waited for.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buffer, offset)
+    }
+
+    /// Whether a range is in memory, as far as some of its pages tell; also where nothing can tell.
+    fn is_cached(&self, _offset: u64, _length: usize) -> bool {
+        true
+    }
+
+    /// Waits until a range is in memory, and begins to read the `ahead` bytes behind it.
+    fn load(&self, _offset: u64, _length: usize, _ahead: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Fills `buffer` from `offset`; `UnexpectedEof` when the file is shorter.
     fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {

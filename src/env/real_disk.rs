@@ -3,7 +3,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
 use std::io::{self, IoSlice};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
+#[cfg(target_os = "linux")]
+use rustix::{
+    fs::Advice,
+    io::{Errno, ReadWriteFlags},
+};
 
 use super::disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
 
@@ -20,6 +29,22 @@ pub struct RealDisk;
 
 struct RealFile(File);
 
+/// Bytes between two looks at what is in memory: the system reads and forgets neighbouring pages together.
+#[cfg(target_os = "linux")]
+const PROBE_DISTANCE: usize = 256 * 1024;
+/// Bytes asked for in one call: more may be cut to the device's size of one transfer.
+#[cfg(target_os = "linux")]
+const LOAD_SIZE: usize = 512 * 1024;
+/// Bytes between two pages that are waited for.
+#[cfg(target_os = "linux")]
+const LOAD_WAIT_DISTANCE: usize = 128 * 1024;
+
+/// File systems and systems that cannot read without waiting.
+#[cfg(target_os = "linux")]
+fn cannot_tell(error: Errno) -> bool {
+    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL].contains(&error)
+}
+
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         loop {
@@ -28,6 +53,45 @@ impl DiskFile for RealFile {
                 result => return result,
             }
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut slices = [IoSliceMut::new(buffer)];
+        loop {
+            match rustix::io::preadv2(&self.0, &mut slices, offset, ReadWriteFlags::NOWAIT) {
+                Err(Errno::INTR) => {}
+                Err(error) if cannot_tell(error) => return self.read_at(buffer, offset),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_cached(&self, offset: u64, length: usize) -> bool {
+        let last = length.saturating_sub(1);
+        let probes = (0..last).step_by(PROBE_DISTANCE).chain([last]);
+        probes.into_iter().all(|probe| {
+            let mut byte = [0];
+            let mut slices = [IoSliceMut::new(&mut byte)];
+            let read = rustix::io::preadv2(&self.0, &mut slices, offset + probe as u64, ReadWriteFlags::NOWAIT);
+            // Other errors, and the file's end, are told to the one who reads.
+            read != Err(Errno::AGAIN)
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn load(&self, offset: u64, length: usize, ahead: usize) -> io::Result<()> {
+        for part in (0..length + ahead).step_by(LOAD_SIZE) {
+            let size = NonZeroU64::new(LOAD_SIZE.min(length + ahead - part) as u64);
+            // Advice: who reads learns of errors.
+            let _ = rustix::fs::fadvise(&self.0, offset + part as u64, size, Advice::WillNeed);
+        }
+        let last = length.saturating_sub(1);
+        for part in (0..last).step_by(LOAD_WAIT_DISTANCE).chain([last]) {
+            self.read_at(&mut [0], offset + part as u64)?;
+        }
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]
@@ -201,5 +265,20 @@ mod tests {
         file.write_all_at(b"x", 0).expect("written");
         file.set_modified(1_234_567).expect("set");
         assert_eq!(RealDisk.metadata(&path).expect("metadata").modified_millis, 1_234_567);
+    }
+
+    #[test]
+    fn what_was_just_written_is_in_memory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = RealDisk.open(&directory.path().join("file"), OpenMode::CreateReadWrite).expect("a file");
+        let bytes = vec![7; 600_000];
+        file.write_all_at(&bytes, 0).expect("written");
+        assert!(file.is_cached(0, bytes.len()));
+        assert!(file.is_cached(1, 0));
+        let mut read = vec![0; 10];
+        assert_eq!(file.read_cached_at(&mut read, 599_995).expect("in memory"), 5);
+        assert_eq!(read, [7, 7, 7, 7, 7, 0, 0, 0, 0, 0]);
+        assert_eq!(file.read_cached_at(&mut read, 600_000).expect("the end"), 0);
+        file.load(100, 500_000, 1_000_000).expect("loaded, also beyond the end");
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::cold_reads::ColdReads;
 use super::dispatch::Dispatch;
 use super::frame_reader::{FrameLimits, FrameReader, ReadError};
 use super::memory::{Admission, FrameMemory, STALL_BEYOND_LIMIT};
@@ -66,6 +67,8 @@ pub struct Shared {
     pub max_idle: Duration,
     /// How long a peer may take nothing of its answers.
     pub write_stall: Duration,
+    /// Reads of what is not in memory.
+    pub cold_reads: ColdReads,
     /// The server's end.
     pub phase: watch::Receiver<Phase>,
 }
@@ -161,6 +164,7 @@ impl Connection {
                 shared.write_stall,
                 Arc::clone(&shared.clock),
                 Arc::clone(shared.memory.budget()),
+                shared.cold_reads.clone(),
             ),
             admission: shared.memory.admission(),
             pending: VecDeque::new(),

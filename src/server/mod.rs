@@ -8,6 +8,7 @@
 //! - An idle connection costs its task and one timer: no buffer, no tick.
 //! - The place for TLS is another `Transport`, for SASL a state of `Connection` before its first request.
 
+mod cold_reads;
 mod connection;
 mod dispatch;
 mod error;
@@ -29,6 +30,7 @@ use crate::env::{BoxFuture, Env};
 use crate::quota::ConnectionQuotas;
 use crate::telemetry::Metrics;
 use crate::wire;
+use cold_reads::ColdReads;
 use connection::{Phase, Shared};
 use listener::Acceptors;
 
@@ -114,6 +116,7 @@ impl Server {
             frame_limits: options.frame_limits,
             max_idle: options.max_idle,
             write_stall: options.write_stall,
+            cold_reads: ColdReads::new(Arc::clone(&env.spawn)),
             phase: phase_receiver,
         });
         let quotas = ConnectionQuotas::new(
