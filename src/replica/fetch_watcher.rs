@@ -93,7 +93,7 @@ impl FetchWatcher {
         for token in &state.dirty {
             state.marks[*token as usize / 64] = 0;
         }
-        into.append(&mut state.dirty);
+        std::mem::swap(into, &mut state.dirty);
         state.bytes = 0;
         state.urgent = false;
         state.wanted = None;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use smallvec::SmallVec;
 
 use self::read::{Budget, PartitionRead, ReadKind};
 use self::response::{FetchAnswer, TOPIC_ID_VERSION, owned_name};
@@ -64,7 +65,7 @@ struct Fetch {
     /// The partitions of the request; all there is to read unless the context is a session.
     wanted: Vec<WantedPartition>,
     /// Hears of news in `wanted`, while a fetch without a session waits.
-    watcher: Arc<FetchWatcher>,
+    watcher: Option<Arc<FetchWatcher>>,
     watches: Vec<PartitionWatch>,
 }
 
@@ -77,7 +78,9 @@ impl Fetch {
         let forgotten = forgotten_partitions(uses_topic_ids, &request.forgotten_topics_data);
         let metadata = FetchMetadata { session_id: request.session_id, epoch: request.session_epoch };
         let session_context = services.fetch_sessions.context(metadata, uses_topic_ids, &wanted, &forgotten, now);
-        services.metrics.fetch_sessions.set(services.fetch_sessions.len() as i64);
+        if !matches!(session_context, FetchContext::Incremental { .. }) {
+            services.metrics.fetch_sessions.set(services.fetch_sessions.len() as i64);
+        }
         let max_bytes = usize::try_from(request.max_bytes.min(services.config.fetch_max_bytes())).unwrap_or(0);
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes as u64);
         let replica_id = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
@@ -95,7 +98,7 @@ impl Fetch {
             is_follower: replica_id >= 0,
             context: session_context,
             wanted,
-            watcher: FetchWatcher::new(),
+            watcher: None,
             watches: Vec::new(),
         }
     }
@@ -110,8 +113,7 @@ impl Fetch {
         let _waiting = services.metrics.fetches_waiting.hold();
         let mut timeout = services.env.clock.sleep_until(deadline);
         loop {
-            if self.park(bytes) {
-                let watcher = self.current_watcher();
+            if let Some(watcher) = self.park(bytes) {
                 tokio::select! {
                     biased;
                     () = watcher.ready() => {}
@@ -128,32 +130,28 @@ impl Fetch {
         }
     }
 
-    fn current_watcher(&self) -> Arc<FetchWatcher> {
-        match &self.context {
-            FetchContext::Incremental { session, .. } => session.watcher.clone(),
-            _ => self.watcher.clone(),
-        }
-    }
-
-    /// Makes sure that news will wake this fetch; `false` when there have been news since the attempt.
-    fn park(&mut self, bytes: u64) -> bool {
+    /// Makes sure that news will wake this fetch; `None` when there have been news since the attempt.
+    fn park(&mut self, bytes: u64) -> Option<Arc<FetchWatcher>> {
         let missing = self.min_bytes.saturating_sub(bytes);
         if let FetchContext::Incremental { session, .. } = &self.context {
-            return session.watcher.arm(missing);
+            return session.watcher.arm(missing).then(|| session.watcher.clone());
         }
-        if self.watches.is_empty() {
-            // The attempt before read without being watched: the next one reads again, watched.
-            self.watch_wanted();
-            return false;
+        match &self.watcher {
+            Some(watcher) if !self.watches.is_empty() => watcher.arm(missing).then(|| watcher.clone()),
+            _ => {
+                // The attempt before read without being watched: the next one reads again, watched.
+                self.watch_wanted();
+                None
+            }
         }
-        self.watcher.arm(missing)
     }
 
     fn watch_wanted(&mut self) {
         let image = self.services.replicas.image();
+        let watcher = self.watcher.get_or_insert_with(FetchWatcher::new);
         for (token, (key, name, _)) in (0..).zip(&self.wanted) {
             if let Ok(partition) = read::find_partition(&self.services.replicas, &image, key, name.as_ref()) {
-                self.watches.push(partition.watch(&self.watcher, token));
+                self.watches.push(partition.watch(watcher, token));
             }
         }
     }
@@ -183,8 +181,9 @@ impl Fetch {
 
     /// Reads all partitions of the request.
     fn attempt_all(&mut self, may_wait: bool, opens_session: bool) -> Attempt {
-        let mut news = Vec::new();
-        self.watcher.take_dirty(&mut news);
+        if let Some(watcher) = &self.watcher {
+            watcher.take_dirty(&mut Vec::new());
+        }
         let image = self.services.replicas.image();
         let mut budget = Budget::new(self.max_bytes);
         let mut reads = Vec::with_capacity(self.wanted.len());
@@ -201,7 +200,8 @@ impl Fetch {
             answer.session_id = self.open_session(&reads);
         }
         self.add_node_endpoints(&image, &mut reads, &mut answer);
-        for read in read::in_answer_order(reads) {
+        read::put_in_answer_order(&mut reads);
+        for read in reads {
             answer.push(&read.name, read.topic_id, read.answer);
         }
         Attempt::Answer(self.encode(answer))
@@ -217,21 +217,18 @@ impl Fetch {
             return Attempt::Answer(answer.encode(self.version()));
         }
         let image = self.services.replicas.image();
-        let mut tokens = Vec::new();
+        let mut tokens = std::mem::take(&mut state.news);
         session.watcher.take_dirty(&mut tokens);
         let mut budget = Budget::new(self.max_bytes);
-        let mut reads = Vec::with_capacity(tokens.len());
-        let mut tokens = tokens.into_iter();
-        for token in tokens.by_ref() {
-            if let Some(read) = self.read_cached(&mut state, session, token, &image, &mut budget) {
-                reads.push(read);
-            }
-            if budget.is_spent() {
-                break;
-            }
+        let mut reads = SmallVec::<[PartitionRead; 2]>::new();
+        let mut looked_at = 0;
+        while looked_at < tokens.len() && !budget.is_spent() {
+            reads.extend(self.read_cached(&mut state, session, tokens[looked_at], &image, &mut budget));
+            looked_at += 1;
         }
         // Unread news come first the next time.
-        tokens.for_each(|token| session.watcher.mark_dirty(token));
+        tokens[looked_at..].iter().for_each(|token| session.watcher.mark_dirty(*token));
+        state.news = tokens;
         if may_wait && let Some(bytes) = self.too_little(&reads, state.len()) {
             reads.iter().for_each(|read| session.watcher.mark_dirty(read.token));
             return Attempt::TooLittle { bytes };
@@ -239,7 +236,8 @@ impl Fetch {
         reads.iter().filter(|read| read.has_more()).for_each(|read| session.watcher.mark_dirty(read.token));
         let mut answer = FetchAnswer { session_id: session.id, ..FetchAnswer::default() };
         self.add_node_endpoints(&image, &mut reads, &mut answer);
-        for read in read::in_answer_order(reads) {
+        read::put_in_answer_order(&mut reads);
+        for read in reads {
             if state.get_mut(read.token).is_some_and(|cached| cached.update_response(&read.answer)) {
                 answer.push(&read.name, read.topic_id, read.answer);
             }
@@ -306,7 +304,7 @@ impl Fetch {
 
 /// The partitions of a request, each once: the last mention counts, in the place of the first.
 fn wanted_partitions(image: &MetadataImage, uses_topic_ids: bool, topics: &[FetchTopic]) -> Vec<WantedPartition> {
-    let mut wanted: IndexMap<PartitionKey, (Option<Arc<str>>, PartitionRequest)> = IndexMap::new();
+    let mut wanted = Vec::with_capacity(topics.iter().map(|topic| topic.partitions.len()).sum());
     for topic in topics {
         let (topic_key, name) = topic_key(image, uses_topic_ids, topic.topic_id, &topic.topic.0);
         for partition in &topic.partitions {
@@ -317,10 +315,36 @@ fn wanted_partitions(image: &MetadataImage, uses_topic_ids: bool, topics: &[Fetc
                 current_leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
             };
-            wanted.insert(key, (name.clone(), request));
+            wanted.push((key, name.clone(), request));
         }
     }
-    wanted.into_iter().map(|(key, (name, request))| (key, name, request)).collect()
+    if is_each_once(topics) { wanted } else { last_mentions(wanted) }
+}
+
+/// Whether no partition is named twice, as far as that can be seen without a table of all: topics that differ, and partitions that rise
+/// within each or are few.
+fn is_each_once(topics: &[FetchTopic]) -> bool {
+    const FEW: usize = 8;
+    let differ = |from: usize| topics[from + 1..].iter().all(|topic| !is_same(topic, &topics[from]));
+    let rise = |topic: &FetchTopic| topic.partitions.is_sorted_by(|one, next| one.partition < next.partition);
+    let few = |topic: &FetchTopic| {
+        let partitions = &topic.partitions;
+        let is_new = |from: usize| partitions[..from].iter().all(|one| one.partition != partitions[from].partition);
+        partitions.len() <= FEW && (0..partitions.len()).all(is_new)
+    };
+    topics.len() <= FEW && (0..topics.len()).all(differ) && topics.iter().all(|topic| rise(topic) || few(topic))
+}
+
+fn is_same(one: &FetchTopic, other: &FetchTopic) -> bool {
+    one.topic_id == other.topic_id && one.topic == other.topic
+}
+
+fn last_mentions(wanted: Vec<WantedPartition>) -> Vec<WantedPartition> {
+    let mut last = IndexMap::with_capacity(wanted.len());
+    for (key, name, request) in wanted {
+        last.insert(key, (name, request));
+    }
+    last.into_iter().map(|(key, (name, request))| (key, name, request)).collect()
 }
 
 fn forgotten_partitions(uses_topic_ids: bool, topics: &[ForgottenTopic]) -> Vec<PartitionKey> {

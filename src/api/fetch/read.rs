@@ -104,9 +104,8 @@ pub(super) fn find_partition(
 }
 
 /// Refused partitions come last (`KafkaApis.handleFetchRequest`).
-pub(super) fn in_answer_order(reads: Vec<PartitionRead>) -> impl Iterator<Item = PartitionRead> {
-    let (refused, read): (Vec<_>, Vec<_>) = reads.into_iter().partition(|read| read.kind == ReadKind::Refused);
-    read.into_iter().chain(refused)
+pub(super) fn put_in_answer_order(reads: &mut [PartitionRead]) {
+    reads.sort_by_key(|read| read.kind == ReadKind::Refused);
 }
 
 impl Fetch {

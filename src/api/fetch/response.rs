@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::protocol::StrBytes;
+use smallvec::{SmallVec, smallvec};
 
 use crate::api::handler::{Chunk, Response};
 use crate::storage::{AbortedTransaction, FileSlice};
@@ -80,7 +81,7 @@ pub struct TopicAnswer {
     /// The id; unused before v13.
     pub id: Uuid,
     /// The partitions in the order of the request or session.
-    pub partitions: Vec<PartitionAnswer>,
+    pub partitions: SmallVec<[PartitionAnswer; 1]>,
 }
 
 /// Where a leader is reached.
@@ -104,7 +105,7 @@ pub struct FetchAnswer {
     /// The session; 0 when there is none (v7 and later).
     pub session_id: i32,
     /// Topics; one may come more than once, because the order of partitions is kept.
-    pub topics: Vec<TopicAnswer>,
+    pub topics: SmallVec<[TopicAnswer; 1]>,
     /// Where the current leaders are (v16 and later).
     pub node_endpoints: Vec<NodeEndpoint>,
 }
@@ -114,7 +115,7 @@ impl FetchAnswer {
     pub fn push(&mut self, name: &Arc<str>, id: Uuid, partition: PartitionAnswer) {
         match self.topics.last_mut() {
             Some(topic) if topic.id == id && topic.name == *name => topic.partitions.push(partition),
-            _ => self.topics.push(TopicAnswer { name: name.clone(), id, partitions: vec![partition] }),
+            _ => self.topics.push(TopicAnswer { name: name.clone(), id, partitions: smallvec![partition] }),
         }
     }
 

@@ -131,7 +131,10 @@ fn answer_strategy() -> impl Strategy<Value = FetchAnswer> {
             session_id,
             topics: topics
                 .into_iter()
-                .map(|(name, id, partitions)| TopicAnswer { name: name.into(), id: Uuid::from_u128(id), partitions })
+                .map(|(name, id, partitions)| {
+                    let (name, id, partitions) = (name.into(), Uuid::from_u128(id), partitions.into());
+                    TopicAnswer { name, id, partitions }
+                })
                 .collect(),
             node_endpoints: endpoints
                 .into_iter()

@@ -120,6 +120,8 @@ pub struct SessionState {
     slots: Vec<Option<CachedPartition>>,
     free: Vec<WatchToken>,
     by_key: HashMap<PartitionKey, WatchToken>,
+    /// The partitions that the last fetch found with news; kept for its memory.
+    pub news: Vec<WatchToken>,
 }
 
 /// One session.
@@ -156,6 +158,7 @@ impl FetchSession {
             slots: Vec::with_capacity(partitions.len()),
             free: Vec::new(),
             by_key: HashMap::with_capacity(partitions.len()),
+            news: Vec::new(),
         };
         let watcher = FetchWatcher::new();
         for FirstAnswer { key, name, request, high_watermark, log_start_offset } in partitions {
