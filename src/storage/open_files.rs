@@ -5,6 +5,7 @@
 //! this name, cannot come back by a racing reader.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,6 +22,33 @@ pub(super) type SegmentKey = (u64, i64);
 
 type FileKey = (SegmentKey, SegmentFileKind);
 
+/// Mixes the numbers of a key. They are this process's own, the offset but for its digits, and a shard holds few: nobody gains by
+/// making them collide, and every append and read looks one up.
+#[derive(Default)]
+struct FileKeyHasher(u64);
+
+impl Hasher for FileKeyHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+}
+
 struct OpenFile {
     file: Arc<dyn DiskFile>,
     used: bool,
@@ -30,7 +58,7 @@ struct OpenFile {
 
 #[derive(Default)]
 struct Shard {
-    files: HashMap<FileKey, OpenFile>,
+    files: HashMap<FileKey, OpenFile, BuildHasherDefault<FileKeyHasher>>,
     queue: VecDeque<(FileKey, u64)>,
     next_stamp: u64,
 }
