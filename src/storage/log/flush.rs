@@ -1,4 +1,8 @@
 //! Durability with group commit: tickets wait, one sync answers all of them.
+//!
+//! Who was answered comes back about the same time. A sync that began with the first of them would let the others wait for two: its own
+//! and the next. So the flusher gathers: it waits until as many wait as it has just answered, at most half as long as that sync took and
+//! never longer than [`GATHER_MAX`]. A producer that is alone is never waited for.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Log, LogState};
+use super::{Log, LogState, StateGuard};
 use crate::env::DiskFile;
 use crate::mutant;
 use crate::storage::directory::LogDirectory;
@@ -25,6 +29,8 @@ pub(in crate::storage) struct FlushState {
     waiters: Vec<Waiter>,
     /// Whether a thread is at work; it takes everything that comes in meanwhile.
     running: bool,
+    /// How many waiters that thread waits for before it syncs again; 0 while it does not.
+    gathers: usize,
     /// A file was created, renamed or removed since the log's directory was synced.
     pub(in crate::storage) directory_unsynced: bool,
     /// The log's directory itself is new.
@@ -43,6 +49,9 @@ pub(in crate::storage) struct FlushState {
     /// Whether the directory's list of dirty logs has this one.
     listed: bool,
 }
+
+/// The longest that a flusher waits for those it answered last.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// Dirty logs from which on one sync of the file system is cheaper than one of each.
 const SYNC_TOGETHER_MIN: usize = 16;
@@ -112,6 +121,9 @@ impl Log {
             }
             let (sender, receiver) = oneshot::channel();
             state.flush.waiters.push((offset, sender));
+            if state.flush.gathers > 0 && state.flush.waiters.len() >= state.flush.gathers {
+                self.gathered.notify_one();
+            }
             (receiver, !std::mem::replace(&mut state.flush.running, true))
         };
         if start {
@@ -150,32 +162,56 @@ impl Log {
     }
 
     fn run_flusher(&self) {
+        let clock = self.directory.env.clock.clone();
         loop {
+            let began = clock.monotonic();
             let result = self.flush();
+            let took = clock.monotonic().saturating_sub(began);
             let mut answered = Vec::new();
-            let (finished, recovery_point) = {
+            let recovery_point = {
                 let mut state = self.lock();
                 let (recovery_point, end) = (state.recovery_point, state.log_end_offset);
                 // Offsets behind the end were cut off the log: nobody can make them durable any more.
                 let is_over = |offset: i64| result.is_err() || offset <= recovery_point || offset > end;
                 answered.extend(state.flush.waiters.extract_if(.., |(offset, _)| is_over(*offset)));
-                let finished = state.flush.waiters.is_empty();
-                if finished {
-                    state.flush.running = false;
-                    state.flush.waiters = Vec::new();
-                }
-                (finished, recovery_point)
+                recovery_point
             };
+            let count = answered.len();
             for (offset, waiter) in answered {
                 let answer =
                     if offset <= recovery_point { Ok(()) } else { result.clone().and_then(|()| Err(self.closed())) };
                 // Whoever gave up waiting needs no answer.
                 let _ = waiter.send(answer);
             }
-            if finished {
+            let mut state = self.lock();
+            if result.is_ok() {
+                self.gather(&mut state, count, took);
+            }
+            if state.flush.waiters.is_empty() {
+                state.flush.running = false;
+                state.flush.waiters = Vec::new();
                 return;
             }
         }
+    }
+
+    /// Waits for the `answered` of a sync that took so long to come back, unless many others wait already.
+    fn gather(&self, state: &mut StateGuard<'_>, answered: usize, took: Duration) {
+        if answered < 2 || state.flush.waiters.len() >= answered.div_ceil(4) {
+            return;
+        }
+        state.flush.gathers = answered;
+        let started = self.directory.env.clock.monotonic();
+        let patience = (took / 2).min(GATHER_MAX);
+        let mut left = patience;
+        while state.flush.waiters.len() < answered && !left.is_zero() {
+            // Real time, not the clock's: a simulated sync takes none, and then nothing is waited for.
+            if self.gathered.wait_for(&mut state.state, left).timed_out() {
+                break;
+            }
+            left = patience.saturating_sub(self.directory.env.clock.monotonic().saturating_sub(started));
+        }
+        state.flush.gathers = 0;
     }
 
     /// Counts appended bytes and has the background flush look at this log; whether a flush should begin at once.
@@ -436,6 +472,8 @@ pub(in crate::storage) fn flush_all(directory: &LogDirectory, logs: &[Arc<Log>])
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::storage::StorageError;
     use crate::storage::log::log_tests::{World, fill};
 
@@ -448,6 +486,26 @@ mod tests {
         world.directory.take_offline("another file could not be written".to_owned());
         assert!(matches!(log.end_flush(work, Ok(())), Err(StorageError::LogDirOffline { .. })));
         assert_eq!(log.recovery_point(), 0);
+    }
+
+    #[test]
+    fn the_flusher_gathers_those_it_answered_and_waits_for_nobody_else() {
+        let world = World::new();
+        let log = world.open();
+        fill(&log, 2);
+        log.lock().flush.running = true;
+        let long = Duration::from_secs(3600);
+        log.gather(&mut log.lock(), 1, long);
+        let first = log.flush_ticket(1);
+        log.gather(&mut log.lock(), 4, long);
+        log.gather(&mut log.lock(), 5, Duration::ZERO);
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(log.flush_ticket(2)));
+            log.gather(&mut log.lock(), 5, long);
+        });
+        let state = log.lock();
+        assert_eq!((state.flush.waiters.len(), state.flush.gathers), (2, 0));
+        assert!(!first.is_ready());
     }
 
     #[test]

@@ -45,7 +45,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::checkpoint::EpochEntry;
@@ -122,6 +122,8 @@ pub struct Log {
     pub(super) state: Mutex<LogState>,
     /// Held while files are synced; taken before `state`.
     flushing: Mutex<()>,
+    /// Tells the flusher that as many wait for the next sync as it waits for (see [`flush`]).
+    gathered: Condvar,
     /// Base offset and position of damage that was told; bounded where it grows.
     told_damage: Mutex<BTreeSet<(i64, u64)>>,
     pub(super) producer_state: ProducerStateConfigSource,
@@ -147,6 +149,7 @@ impl Log {
             topic_partition: options.topic_partition.clone(),
             state: Mutex::new(state),
             flushing: Mutex::new(()),
+            gathered: Condvar::new(),
             told_damage: Mutex::default(),
             producer_state: options.producer_state.clone(),
             offline: OnceLock::new(),
