@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional, Sequence
 
 import topics
+from accounting import forget_peak, memory_bytes
 from clients import Void
 from measures import Measure
 
@@ -27,6 +28,7 @@ class Cell:
     client: str = "raw"
     slow: bool = False  # left out by --quick
     rounds_max: Optional[int] = None  # of what takes minutes
+    own_broker: bool = False  # each run starts one
     count: Optional[Callable] = None  # a run whose system calls are counted
 
 
@@ -95,7 +97,7 @@ class Comparison:
 
     def __init__(self, clients, brokers, rounds, scale, touch=True):
         self.clients, self.brokers, self.rounds, self.scale, self.touch = clients, brokers, rounds, scale, touch
-        self.samples, self.voids = [], []
+        self.samples, self.voids, self.peak = [], [], {}
 
     def sweep(self, keep=()):
         """Deletes the topics of the runs, and lets the brokers unlink their files, which must not count in the next run."""
@@ -117,22 +119,32 @@ class Comparison:
                     sample = (drive or cell.drive)(self.clients, broker, scale, prepared)
                     self.sweep(keep=[one for one in prepared.values() if one])
                     break
-            except Void as error:
-                self.voids.append({"workload": workload, "cell": cell.name, "broker": broker.name, "why": str(error)})
-                say(f"VOID {workload} {cell.name} {broker.name}: {error}")
+            except (Void, OSError, ValueError) as error:
+                self.void(workload, cell, broker, error)
                 if attempt + 1 == TRIES:
                     return None
         self.samples.append({"workload": workload, "cell": cell.name, "broker": broker.name, "at": started, **sample})
         return sample
+
+    def void(self, workload, cell, broker, error):
+        self.voids.append({"workload": workload, "cell": cell.name, "broker": broker.name, "why": str(error)})
+        say(f"VOID {workload} {cell.name} {broker.name}: {error}")
+        if broker.process.poll() is not None:
+            raise SystemExit(f"{broker.name} ended:\n{broker.last_words()}")
 
     def compare(self, workload, cell):
         """All rounds of one cell; the figures that could be taken."""
         self.sweep()
         prepared = {broker.name: None for broker in self.brokers}
         for broker in self.brokers:
+            forget_peak(broker.pid)
             if cell.prepare:
                 with ALONE:
-                    prepared[broker.name] = cell.prepare(self.clients, broker, self.scale)
+                    try:
+                        prepared[broker.name] = cell.prepare(self.clients, broker, self.scale)
+                    except (Void, OSError) as error:
+                        self.void(workload, cell, broker, error)
+                        return []
         drive = lambda broker, scale=self.scale: self.one_run(workload, cell, broker, scale, prepared)  # noqa: E731
         for broker in self.brokers:  # the first run of a kind is dear on a JVM, and is not counted
             if broker.name == "Apache Kafka" and not cell.slow and drive(broker, self.scale * 0.3) is not None:
@@ -149,10 +161,21 @@ class Comparison:
                     values[broker.name].append(sample)
             self.note(figures, values)
         self.count_system_calls(workload, cell, prepared, figures)
+        if not cell.own_broker:
+            figures.append(self.peaks())
         self.sweep()
+        figures = [figure for figure in figures if any(figure.runs.values())]
         for figure in figures:
             self.tell(workload, cell, figure)
-        return [figure for figure in figures if any(figure.runs.values())]
+        return figures
+
+    def peaks(self):
+        """The most memory that each broker held in this cell."""
+        peaks = {broker.name: memory_bytes(broker.pid, "VmHWM") for broker in self.brokers}
+        self.peak = {name: max(peak, self.peak.get(name, 0)) for name, peak in peaks.items()}
+        figure = Figure(Measure("peak RSS", "MiB", lambda peak: peak / (1 << 20)), {name: [] for name in peaks})
+        self.note([figure], {name: [peak] for name, peak in peaks.items()})
+        return figure
 
     def order(self, number, rounds):
         """A B B A, B A A B, and so on; one run a round where there is nothing to compare with, one pair when in a hurry."""
@@ -168,7 +191,7 @@ class Comparison:
                 taken = [value for value in map(figure.measure.of, values[broker.name]) if value is not None]
                 figure.runs[broker.name] += taken
                 means.append(statistics.fmean(taken) if taken else None)
-            if len(means) == 2 and None not in means and means[1]:
+            if len(means) == 2 and None not in means and means[1] > 0 and means[0] >= 0:
                 figure.ratios.append(means[0] / means[1])
 
     def count_system_calls(self, workload, cell, prepared, figures):

@@ -6,7 +6,6 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import accounting  # noqa: E402
 import brokers  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
@@ -20,6 +19,7 @@ def arguments():
     parser.add_argument("workloads", nargs="*", metavar="W", help="W1 to W16, or a part of a cell's name: W3:16 (default: all)")
     parser.add_argument("--against", default="kafka", help="kafka, none, or the path of another Ottla (default: kafka)")
     parser.add_argument("--quick", action="store_true", help="one short pair with the raw driver: does it run at all")
+    parser.add_argument("--targets", action="store_true", help="only the cells of which issue 6 demands something")
     parser.add_argument("--rounds", type=int, help="rounds of A B B A (default: 3)")
     parser.add_argument("--scale", type=float, help="of bytes and seconds (default: 1)")
     parser.add_argument("--warm-up", type=float, help="seconds of load for each broker before anything counts (default: 40 with a JVM)")
@@ -45,7 +45,7 @@ def arguments():
 def cells_of(options, workload):
     _, cells = WORKLOADS[workload]
     return [cell for cell in cells() if cell.client in options.clients and not (options.quick and cell.slow)
-            and any(part in cell.name for part in options.chosen[workload])]
+            and (not options.targets or any(measure.demands() for measure in cell.measures)) and any(part in cell.name for part in options.chosen[workload])]
 
 
 def warm_up(clients, broker, seconds):
@@ -102,41 +102,44 @@ def main():
         for broker in up:
             warm_up(clients, broker, options.warm_up)
         comparison = Comparison(clients, up, options.rounds, options.scale, touch=not options.no_touch)
+        publish = lambda: write(options, out, results, floors, surroundings, comparison, [broker.name for broker in up])  # noqa: E731
         for workload, cells in chosen.items():
-            results[workload] = [(cell.name, comparison.compare(workload, cell)) for cell in cells]
+            results[workload] = []
+            for cell in cells:
+                results[workload].append((cell.name, comparison.compare(workload, cell)))
+            publish()  # what was measured is kept, whatever happens later
         if with_floor:
             measure_floor(clients, options, up[0].directory, floors)
-        peaks = {broker.name: accounting.memory_bytes(broker.pid, "VmHWM") for broker in up}
     finally:
         for broker in up:
             broker.remove()
-    publish(options, out, results, floors, surroundings, peaks, comparison, [broker.name for broker in up])
+    print(publish())
+    say(f"written to {out}" + ("" if plot.has_png() else " (no PNG: rsvg-convert is not installed)"))
+    for void in comparison.voids:
+        say(f"VOID: {void['workload']} {void['cell']} {void['broker']}: {void['why'].splitlines()[0]}")
     return 1 if comparison.voids else 0
 
 
-def publish(options, out, results, floors, surroundings, peaks, comparison, sides):
-    """Prints the table and writes table.md, all.json, and for each workload its JSON, SVG and PNG."""
+def write(options, out, results, floors, surroundings, comparison, sides):
+    """table.md, all.json, and for each workload its JSON, SVG and PNG; the text of table.md."""
     floor = floor_figures(floors)
     words = report.table(results, sides, floor)
-    words += "\n\npeak RSS over all: " + ", ".join(f"{side} {peak / (1 << 20):.0f} MiB" for side, peak in peaks.items())
+    if comparison.peak:
+        words += "\n\npeak RSS over all: " + ", ".join(f"{side} {peak / (1 << 20):.0f} MiB" for side, peak in comparison.peak.items())
     if floors:
         words += "\n\n" + report.floor_table(floors)
-    print(words)
     with open(out + "/table.md", "w") as file:
         file.write(words + "\n")
     subtitle = f"{surroundings['machine']}, Linux {surroundings['kernel']}, commit {surroundings['commit']}, {options.rounds} rounds at scale {options.scale:g}"
-    pictures = True
     for workload, cells in results.items():
         figures = [report.figure_json(cell, figure) for cell, some in cells for figure in some]
         report.write_json(f"{out}/{workload}.json", {"workload": workload, "title": WORKLOADS[workload][0], "sides": sides, "figures": figures})
-        pictures &= plot.write(f"{out}/{workload}", plot.draw(f"{workload}: {WORKLOADS[workload][0]}", subtitle, cells, sides, floor))
+        plot.write(f"{out}/{workload}", plot.draw(f"{workload}: {WORKLOADS[workload][0]}", subtitle, cells, sides, floor))
     report.write_json(out + "/all.json", {
-        "environment": surroundings, "rounds": options.rounds, "scale": options.scale, "against": options.against, "peak_rss_bytes": peaks,
+        "environment": surroundings, "rounds": options.rounds, "scale": options.scale, "against": options.against, "peak_rss_bytes": comparison.peak,
         "floor": floor, "floor_runs": floors, "voids": comparison.voids, "samples": comparison.samples,
         "figures": {workload: [report.figure_json(cell, figure) for cell, some in cells for figure in some] for workload, cells in results.items()}})
-    say(f"written to {out}" + ("" if pictures else " (no PNG: rsvg-convert is not installed)"))
-    for void in comparison.voids:
-        say(f"VOID: {void['workload']} {void['cell']} {void['broker']}: {void['why'].splitlines()[0]}")
+    return words
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ class Measure:
     floor: Optional[str] = None  # which figure of the physical floor it is compared with
     law: Optional[float] = None  # what Ottla's own figure may be at most, whatever the other one's is
 
+    def demands(self):
+        return any(bound is not None for bound in (self.must, self.aim, self.law))
+
     def meets(self, ratio, bound):
         return ratio >= bound if self.more_is_better else ratio <= bound
 
@@ -51,10 +54,6 @@ def switches():
     return Measure("context switches/request", "", of)
 
 
-def system_calls():
-    return Measure("system calls/request", "", lambda sample: sample.get("system_calls_per_request"))
-
-
 def latency(quantile, must=None, aim=None, name=None, floor=None):
     return Measure(name or {"p999": "p99.9"}.get(quantile, quantile), "µs", lambda sample: (sample.get("latency_us") or {}).get(quantile),
                    must=must, aim=aim, floor=floor)
@@ -80,7 +79,3 @@ def within(name, above, below, law=None):
         one, other = deep(sample["measures"], above), deep(sample["measures"], below)
         return one / other if one is not None and other else None
     return Measure(name, "×", of, law=law)
-
-
-def resident(must=None, aim=None):
-    return Measure("RSS", "MiB", lambda sample: sample["rss_bytes"] / (1 << 20) if sample.get("rss_bytes") else None, must=must, aim=aim)

@@ -94,11 +94,13 @@ def draw(title, subtitle, cells, sides, floor):
     return "\n".join(parts) + "\n"
 
 
+def has_png():
+    return shutil.which("rsvg-convert") is not None
+
+
 def write(path, svg):
-    """PATH.svg, and PATH.png where there is a program for it. Whether there is."""
+    """PATH.svg, and PATH.png where there is a program for it."""
     with open(path + ".svg", "w") as file:
         file.write(svg)
-    if shutil.which("rsvg-convert") is None:
-        return False
-    subprocess.run(["rsvg-convert", "-z", "1.5", "-o", path + ".png", path + ".svg"], check=True)
-    return True
+    if has_png():
+        subprocess.run(["rsvg-convert", "-z", "1.5", "-o", path + ".png", path + ".svg"], check=True)

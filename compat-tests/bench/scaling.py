@@ -150,5 +150,5 @@ def laws():
             within("idempotent produce", "much.produce_cpu_us", "little.produce_cpu_us", 1.2)], slow=True, rounds_max=1),
         Cell("1 → 10,000 segments", segments, [
             within("start", "much.start_ms", "little.start_ms"), within("start after kill -9", "much.killed_ms", "little.killed_ms"),
-            own("much.start_ms", "ms", name="start, many"), own("bytes_each", "bytes", name="RSS of a sealed segment")], slow=True, rounds_max=1),
+            own("much.start_ms", "ms", name="start, many"), own("bytes_each", "bytes", name="RSS of a sealed segment")], slow=True, rounds_max=1, own_broker=True),
     ]

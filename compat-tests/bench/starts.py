@@ -131,13 +131,13 @@ def recover(clients, running, scale, _prepared):
 def w13():
     return [Cell("start", start, [
         own("first_ack_ms", "ms", 0.02, 0.006, "exec to first acknowledged record"), own("idle_rss_mib", "MiB", 0.032, 0.021, "idle RSS"),
-        own("idle_cpu_percent", "% of a core", 0.05, 0.01, "idle CPU"), own("binary_mb", "MB", name="binary")]),
+        own("idle_cpu_percent", "% of a core", 0.05, 0.01, "idle CPU"), own("binary_mb", "MB", name="binary")], own_broker=True),
         Cell("10,000 partitions", many_partitions, [
             own("create_s", "s", name="creation until all have leaders"), own("restart_ms", "ms", name="restart to first acknowledged record"),
-            own("resident_mib", "MiB", name="RSS"), own("bytes_each", "bytes", name="RSS of a partition")], slow=True)]
+            own("resident_mib", "MiB", name="RSS"), own("bytes_each", "bytes", name="RSS of a partition")], slow=True, own_broker=True)]
 
 
 def w14():
     return [Cell("kill -9 with 2 GB", recover, [
         own("last_record_ms", "ms", 0.2, name="exec to last acknowledged record"), own("port_open_ms", "ms", name="exec to open port"),
-        own("cpu_seconds", "CPU-s", name="CPU until then")], slow=True)]
+        own("cpu_seconds", "CPU-s", name="CPU until then")], slow=True, own_broker=True)]

@@ -3,7 +3,7 @@
 Sizes are those of one run at scale 1: a gigabyte for the bulk ones, seconds for the others; `--scale` multiplies both.
 """
 from compare import Cell
-from measures import Measure, cpu_per_gb, cpu_per_request, latency, megabytes, own, quotient, rate, resident, switches, within
+from measures import Measure, cpu_per_gb, cpu_per_request, latency, megabytes, own, quotient, rate, switches, within
 from scaling import MANY_PARTITIONS, laws
 from starts import w13, w14
 from transactions import w9
