@@ -199,6 +199,12 @@ impl ActiveSegment {
         Ok(Self { preallocated: preallocated > 0, ..Self::empty(files, created_ms) })
     }
 
+    /// As [`ActiveSegment::create`], in a directory that has just been made.
+    pub(super) fn create_in_new_directory(files: SegmentFiles, created_ms: i64, preallocated: u64) -> io::Result<Self> {
+        files.create_in_new_directory(preallocated)?;
+        Ok(Self { preallocated: preallocated > 0, ..Self::empty(files, created_ms) })
+    }
+
     /// Gives back what was preallocated and not used (`FileRecords.trim`).
     pub(super) fn trim(&mut self) -> io::Result<()> {
         if self.preallocated {

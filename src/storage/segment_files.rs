@@ -126,6 +126,11 @@ impl SegmentFiles {
                 _ => {}
             }
         }
+        self.create_in_new_directory(preallocated)
+    }
+
+    /// As [`SegmentFiles::create`], where nothing can lie.
+    pub(super) fn create_in_new_directory(&self, preallocated: u64) -> io::Result<()> {
         let log = self.handle_with(SegmentFileKind::Log, OpenMode::Truncate)?;
         if preallocated > 0 { log.set_len(preallocated) } else { Ok(()) }
     }

@@ -39,6 +39,8 @@ struct Loader<'a> {
     path: Arc<LogPath>,
     /// The log's own directory, now.
     at: PathBuf,
+    /// Whether the directory has just been made.
+    is_new: bool,
     now_ms: i64,
     /// Epochs found in batches while scanning.
     found_epochs: Vec<EpochEntry>,
@@ -97,6 +99,7 @@ impl<'a> Loader<'a> {
             directory: &options.directory,
             at: path.get(),
             path,
+            is_new: false,
             now_ms: options.directory.env.clock.wall_millis(),
             found_epochs: Vec::new(),
             changed: false,
@@ -117,6 +120,7 @@ impl Loader<'_> {
         if is_new {
             self.write_failure(self.directory.env.disk.create_dir_all(&self.at), &self.at)?;
         }
+        self.is_new = is_new;
         let topic_id = self.load_topic_id(is_new)?;
         let mut listing = if is_new { Listing::default() } else { self.list()? };
         let (sealed, active, end_offset) = self.load_segments(&mut listing)?;

@@ -99,7 +99,8 @@ impl Loader<'_> {
 
     pub(super) fn first_segment(&mut self, offset: i64) -> StorageResult<(Vec<SealedSegment>, ActiveSegment, i64)> {
         let files = self.files(offset);
-        let active = ActiveSegment::create(files.clone(), self.now_ms, preallocated_bytes(&self.options.config));
+        let create = if self.is_new { ActiveSegment::create_in_new_directory } else { ActiveSegment::create };
+        let active = create(files.clone(), self.now_ms, preallocated_bytes(&self.options.config));
         files.close();
         let active = active.map_err(|error| files.write_error(SegmentFileKind::Log, &error))?;
         Ok((Vec::new(), active, offset))
