@@ -211,12 +211,13 @@ pub(super) fn memory_bytes(config: &BrokerConfig) -> usize {
     usize::try_from(config.memory_bytes().unwrap_or_else(default_memory_budget)).unwrap_or(usize::MAX)
 }
 
-/// Bytes of requests together. One of the longest may come on top of it, so that it finishes when all stand still.
+/// Bytes of requests together. One of the longest may come on top of it, so that it finishes when all stand still, and the
+/// copy that its buffer's growth makes.
 fn request_memory(config: &BrokerConfig, memory: &MemoryBudget) -> usize {
     let configured = config.request_memory_bytes().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
     let longest = usize::try_from(config.socket_request_max_bytes()).unwrap_or(0);
     let limit = memory.limit();
-    configured.min(limit - longest.min(limit / 2))
+    configured.min(limit - longest.saturating_mul(2).min(limit / 4 * 3))
 }
 
 /// Options of the server.
