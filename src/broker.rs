@@ -54,6 +54,7 @@ pub struct Broker {
     controller: Arc<Controller>,
     coordinators: Coordinators,
     server: Server,
+    services: Arc<Services>,
     failure: watch::Receiver<Option<String>>,
 }
 
@@ -86,9 +87,9 @@ impl Broker {
                 // The first error is the one to tell.
                 let _ = controller.shutdown();
             }
-            started.map(|(broker_epoch, metrics, coordinators, server)| {
+            started.map(|(broker_epoch, metrics, coordinators, server, services)| {
                 let (config, logs) = (config.clone(), logs.clone());
-                Self { config, metrics, broker_epoch, logs, controller, coordinators, server, failure }
+                Self { config, metrics, broker_epoch, logs, controller, coordinators, server, services, failure }
             })
         });
         if started.is_err()
@@ -108,7 +109,7 @@ impl Broker {
         controller: &Arc<Controller>,
         listeners: Vec<BoundListener>,
         files: FileShares,
-    ) -> Result<(i64, Arc<Metrics>, Coordinators, Server), BrokerError> {
+    ) -> Result<(i64, Arc<Metrics>, Coordinators, Server, Arc<Services>), BrokerError> {
         let metrics = Arc::clone(logs.metrics());
         let broker_epoch = register(env, config, logs, controller, &listeners)?;
         controller.subscribe(DynamicConfiguration::new(Arc::clone(config)));
@@ -129,10 +130,10 @@ impl Broker {
             groups: Arc::clone(&coordinators.groups),
             transactions: Arc::clone(&coordinators.transactions),
         });
-        let dispatch = Arc::new(RegistryDispatch(services));
+        let dispatch = Arc::new(RegistryDispatch(Arc::clone(&services)));
         let server_options = configuration::server_options(config, files, &env.memory);
         let server = Server::start(env, &server_options, listeners, dispatch, Arc::clone(&metrics));
-        Ok((broker_epoch, metrics, coordinators, server))
+        Ok((broker_epoch, metrics, coordinators, server, services))
     }
 
     /// Waits until the broker cannot go on: no log directory is left, or the metadata's has failed. Gives the reason; the process
@@ -165,6 +166,11 @@ impl Broker {
     /// Counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What handlers work with: benchmarks call them without a socket.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
     }
 
     /// The cluster's id.

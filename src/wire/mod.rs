@@ -3,7 +3,8 @@
 //! Contract:
 //! - Nothing read from the network reaches the codec crate's decoders but through `guard`: a length that lies must never
 //!   make them reserve memory. A request whose shape is known is walked instead of decoded twice (design 3.6 asks for two
-//!   decodes): nothing is allocated for a lie, the honest request is decoded once, and elements can be counted.
+//!   decodes): nothing is allocated for a lie, the honest request is decoded once, and elements can be counted. Produce and
+//!   Fetch as they usually are need no walk: their reader trusts no length.
 //! - What a decoded request holds are slices of its frame: whoever keeps a string longer than the request keeps `owned` ones.
 //! - Answers are encoded into buffers of exactly their size.
 //! - Records of internal topics are Kafka's to the byte (golden tests against Kafka's own classes).
