@@ -87,8 +87,8 @@ impl Broker {
                 // The first error is the one to tell.
                 let _ = controller.shutdown();
             }
-            started.map(|(broker_epoch, metrics, coordinators, server, services)| {
-                let (config, logs) = (config.clone(), logs.clone());
+            started.map(|(broker_epoch, coordinators, server, services)| {
+                let (config, logs, metrics) = (config.clone(), logs.clone(), services.metrics.clone());
                 Self { config, metrics, broker_epoch, logs, controller, coordinators, server, services, failure }
             })
         });
@@ -109,7 +109,7 @@ impl Broker {
         controller: &Arc<Controller>,
         listeners: Vec<BoundListener>,
         files: FileShares,
-    ) -> Result<(i64, Arc<Metrics>, Coordinators, Server, Arc<Services>), BrokerError> {
+    ) -> Result<(i64, Coordinators, Server, Arc<Services>), BrokerError> {
         let metrics = Arc::clone(logs.metrics());
         let broker_epoch = register(env, config, logs, controller, &listeners)?;
         controller.subscribe(DynamicConfiguration::new(Arc::clone(config)));
@@ -132,8 +132,8 @@ impl Broker {
         });
         let dispatch = Arc::new(RegistryDispatch(Arc::clone(&services)));
         let server_options = configuration::server_options(config, files, &env.memory);
-        let server = Server::start(env, &server_options, listeners, dispatch, Arc::clone(&metrics));
-        Ok((broker_epoch, metrics, coordinators, server, services))
+        let server = Server::start(env, &server_options, listeners, dispatch, metrics);
+        Ok((broker_epoch, coordinators, server, services))
     }
 
     /// Waits until the broker cannot go on: no log directory is left, or the metadata's has failed. Gives the reason; the process

@@ -333,8 +333,7 @@ fn case(name: &str) -> Case {
 
 #[divan::bench(args = CASES)]
 fn micro(bencher: divan::Bencher<'_, '_>, name: &str) {
-    let mut case = case(name);
-    bencher.bench_local(|| case());
+    bencher.bench_local(case(name));
 }
 
 fn count() {
