@@ -11,6 +11,7 @@ pub mod net;
 mod process;
 mod random;
 mod real_disk;
+mod socket;
 mod spawn;
 
 use std::sync::Arc;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::disk::DiskFile;
+use super::socket;
 
 /// Connections that wait to be accepted, as Kafka's `socket.listen.backlog.size`.
 pub const DEFAULT_BACKLOG: u32 = 50;
@@ -23,7 +25,7 @@ const SIMULATED_BACKLOG: usize = 50;
 /// A socket that accepts connections.
 pub enum Listener {
     /// The operating system's.
-    Tcp(TcpListener),
+    Tcp(AsyncFd<std::net::TcpListener>),
     /// A test's.
     Simulated(SimulatedListener),
 }
@@ -55,16 +57,18 @@ impl Listener {
     /// Listens on a TCP address; port 0 picks a free one.
     pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<Self> {
         let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+        let bound = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
         if address.is_ipv6() {
             // One wildcard socket serves both families, as Java's server sockets do.
-            socket.set_only_v6(false)?;
+            bound.set_only_v6(false)?;
         }
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self::Tcp(TcpListener::from_std(socket.into())?))
+        bound.set_reuse_address(true)?;
+        bound.set_nonblocking(true)?;
+        // Accepted sockets have it from here.
+        bound.set_tcp_nodelay(true)?;
+        bound.bind(&address.into())?;
+        bound.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(Self::Tcp(socket::register_listener(bound.into())?))
     }
 
     /// A listener that only the connector returned with it can reach.
@@ -74,15 +78,17 @@ impl Listener {
     }
 
     /// The next connection and the peer's address.
-    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+    pub async fn accept(&mut self) -> io::Result<(Accepted, SocketAddr)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), peer))
+                let (socket, peer) = listener.async_io(Interest::READABLE, accept_socket).await?;
+                Ok((Accepted::Tcp(socket), peer))
             }
             Self::Simulated(listener) => match listener.incoming.recv().await {
-                Some((stream, peer)) => Ok((Stream::Simulated { stream, local: listener.address }, peer)),
+                Some((stream, peer)) => {
+                    let stream = Stream::Simulated { stream, local: listener.address };
+                    Ok((Accepted::Simulated(Box::new(stream)), peer))
+                }
                 None => Err(io::ErrorKind::NotConnected.into()),
             },
         }
@@ -91,8 +97,44 @@ impl Listener {
     /// The address listened on, with the real port.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr(),
+            Self::Tcp(listener) => listener.get_ref().local_addr(),
             Self::Simulated(listener) => Ok(listener.address),
+        }
+    }
+}
+
+/// Takes one connection from the queue, in one call where the system has one for it.
+fn accept_socket(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::{SocketFlags, acceptfrom_with};
+        let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((socket.into(), peer))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (socket, peer) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        Ok((socket, peer))
+    }
+}
+
+/// A connection that no runtime drives yet: it may go to any.
+pub enum Accepted {
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
+    /// Within a test.
+    Simulated(Box<Stream>),
+}
+
+impl Accepted {
+    /// Lets the runtime of the calling task drive the connection.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(socket) => Ok(Stream::Tcp(TcpStream::from_std(socket)?)),
+            Self::Simulated(stream) => Ok(*stream),
         }
     }
 }
@@ -125,6 +167,13 @@ impl Stream {
         let socket = socket2::SockRef::from(stream);
         send.map_or(Ok(()), |size| socket.set_send_buffer_size(size))?;
         receive.map_or(Ok(()), |size| socket.set_recv_buffer_size(size))
+    }
+
+    /// Has the connection become readable only once this many bytes are there, or no more fit; 1 is the beginning.
+    pub fn set_receive_low_water(&self, bytes: usize) {
+        let Self::Tcp(stream) = self else { return };
+        // Not more than advice: where it is not taken, there are more reads.
+        let _ = socket::set_receive_low_water(stream, bytes);
     }
 
     /// Sends up to `length` bytes of a file from `offset`, without copying them through this process where the system
@@ -233,6 +282,7 @@ mod tests {
         let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), DEFAULT_BACKLOG).unwrap();
         let client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
+        let stream = stream.into_stream().unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
         assert_eq!(stream.local_address().unwrap(), listener.local_address().unwrap());
         let directory = tempfile::tempdir().unwrap();
@@ -244,6 +294,7 @@ mod tests {
         let (mut listener, connector) = Listener::simulated("10.0.0.1:9092".parse().unwrap());
         let client = connector.connect("10.0.0.2:1".parse().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
+        let stream = stream.into_stream().unwrap();
         assert_eq!((peer.port(), stream.local_address().unwrap().port()), (1, 9092));
         let disk = MemoryDisk::new(Arc::new(ManualClock::new(0)));
         disk.create_dir_all(Path::new("/data")).unwrap();

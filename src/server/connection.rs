@@ -138,6 +138,8 @@ pub struct Connection {
     ended: Option<End>,
     timer: Option<(Duration, BoxFuture<'static, ()>)>,
     last_activity: Duration,
+    /// Whether something happened since `last_activity`, which is set when the connection begins to wait.
+    active: bool,
     /// What every request's context starts from.
     context: RequestContext,
 }
@@ -172,7 +174,8 @@ impl Connection {
             parked: None,
             ended: None,
             timer: None,
-            last_activity: shared.clock.monotonic(),
+            last_activity: Duration::ZERO,
+            active: true,
             context,
             transport,
             shared,
@@ -180,7 +183,7 @@ impl Connection {
     }
 
     /// Serves until the peer leaves, misbehaves or the server stops.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Self>) {
         let mut phase = self.shared.phase.clone();
         let peer = self.context.peer;
         let end = {
@@ -299,7 +302,7 @@ impl Connection {
         }
         let sent = self.writer.flush(&mut self.transport).await?;
         self.shared.metrics.response_bytes_total.add(sent);
-        self.last_activity = self.shared.clock.monotonic();
+        self.active = true;
         Ok(())
     }
 
@@ -343,7 +346,7 @@ impl Connection {
     }
 
     /// The moment that something must have happened by.
-    fn deadline(&self) -> Option<Duration> {
+    fn deadline(&mut self) -> Option<Duration> {
         if self.parked.is_some() || self.ended.is_some() {
             return None;
         }
@@ -352,7 +355,12 @@ impl Connection {
         }
         match self.reader.deadline() {
             Some(deadline) => Some(deadline),
-            None if self.pending.is_empty() => Some(self.last_activity + self.shared.max_idle),
+            None if self.pending.is_empty() => {
+                if std::mem::take(&mut self.active) {
+                    self.last_activity = self.shared.clock.monotonic();
+                }
+                Some(self.last_activity + self.shared.max_idle)
+            }
             None => None,
         }
     }
@@ -384,7 +392,7 @@ impl Connection {
     /// Looks the request up, and starts it or lets it wait for the answers before it.
     fn take_frame(&mut self, frame: Bytes) {
         let metrics = &self.shared.metrics;
-        self.last_activity = self.shared.clock.monotonic();
+        self.active = true;
         metrics.requests_total.increment();
         metrics.request_bytes_total.add(frame.len() as u64);
         let Some(start) = frame.first_chunk() else {

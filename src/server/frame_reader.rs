@@ -1,8 +1,11 @@
 //! Frames from a socket: a 4-byte length and that many bytes (Kafka: `NetworkReceive`).
 //!
 //! The first read of a frame goes through a buffer on the stack, so that an idle connection holds no buffer and several
-//! small frames cost one call; the rest of a longer frame is read straight into a buffer of its own, which grows as bytes
-//! come. Every function may be left at any `Pending` and called again.
+//! small frames cost one call; each small frame is copied once, to a buffer of its size. The rest of a longer frame is
+//! read straight into a buffer of its own, which grows as bytes come. On a connection that sends long frames the first
+//! read takes only the length, and what such a connection has sent before it is trusted to send again: the buffer has its
+//! size at once, and the socket wakes the task when the frame is there. Every function may be left at any `Pending` and
+//! called again.
 
 use std::future::Future;
 use std::io;
@@ -28,6 +31,15 @@ const UNCOUNTED_FRAME_SIZE: usize = FIRST_READ_SIZE;
 const READ_SIZE: usize = 1024 * 1024;
 /// First allocation for a longer frame.
 const FIRST_ALLOCATION: usize = 64 * 1024;
+/// After a frame longer than this the next first read takes `LONG_FIRST_READ_SIZE` only: a second call costs less than the copy.
+const LONG_FRAME_SIZE: usize = 32 * 1024;
+/// The length, the key and the version of a frame.
+const LONG_FIRST_READ_SIZE: usize = 8;
+/// A connection's buffer is at once as long as its frame before, up to this.
+const TRUSTED_SIZE_MAX: usize = READ_SIZE;
+/// From this many missing bytes on the socket is told not to wake the task for fewer (Linux: `SO_RCVLOWAT`). Each early
+/// read costs a wake-up, a call and a segment that announces the window.
+const LOW_WATER_MIN: usize = 32 * 1024;
 /// Up to here a buffer grows to four times what has come, then to twice.
 const FAST_GROWTH_SIZE: usize = 1024 * 1024;
 /// Whether the peer has told who it is: nobody has to yet.
@@ -95,6 +107,10 @@ pub struct FrameReader {
     started: Duration,
     /// Since when there is no memory for the frame in arrival.
     without_memory: Option<Duration>,
+    /// Length of the last frame.
+    last_length: usize,
+    /// What the socket has been told to wait for.
+    low_water: usize,
 }
 
 struct PartialFrame {
@@ -117,6 +133,8 @@ impl FrameReader {
             frame: None,
             started: Duration::ZERO,
             without_memory: None,
+            last_length: 0,
+            low_water: 1,
         }
     }
 
@@ -160,33 +178,48 @@ impl FrameReader {
         transport: &mut Transport,
     ) -> Poll<Result<Bytes, ReadError>> {
         loop {
-            if let Some(frame) = ready!(self.poll_surplus(context))? {
-                return Poll::Ready(Ok(frame));
+            if !self.surplus.is_empty() {
+                let surplus = std::mem::take(&mut self.surplus);
+                let mut input = &surplus[..];
+                let taken = self.poll_take(context, &mut input);
+                if !input.is_empty() {
+                    self.surplus = surplus.slice(surplus.len() - input.len()..);
+                }
+                if let Some(frame) = ready!(taken)? {
+                    return Poll::Ready(Ok(frame));
+                }
             }
-            let read = match &self.frame {
+            let (read, frame) = match &self.frame {
                 // A few missing bytes come with the next frame's.
                 Some(frame) if frame.announced - frame.bytes.len() > FIRST_READ_SIZE / 4 => {
-                    ready!(self.poll_rest(context, transport))?
+                    let read = ready!(self.poll_rest(context, transport))?;
+                    (read, self.take_complete())
                 }
                 _ => ready!(self.poll_first(context, transport))?,
             };
+            if let Some(frame) = frame {
+                return Poll::Ready(Ok(frame));
+            }
             if read == 0 {
                 return Poll::Ready(Err(if self.in_frame() { ReadError::Truncated } else { ReadError::Closed }));
             }
         }
     }
 
-    /// Takes what it can from the surplus; a frame when one is complete.
-    fn poll_surplus(&mut self, context: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+    /// Takes what it can from the input; a frame when one is complete.
+    fn poll_take(&mut self, context: &Context<'_>, input: &mut &[u8]) -> Poll<Result<Option<Bytes>, ReadError>> {
         if self.frame.is_none() {
-            if self.surplus.is_empty() {
+            if input.is_empty() {
                 return Poll::Ready(Ok(None));
             }
             if self.length_filled == 0 {
+                if let Some(frame) = self.take_whole(input)? {
+                    return Poll::Ready(Ok(Some(frame)));
+                }
                 self.started = self.clock.monotonic();
             }
-            let count = self.surplus.len().min(FRAME_LENGTH_SIZE - self.length_filled);
-            self.surplus.copy_to_slice(&mut self.length[self.length_filled..self.length_filled + count]);
+            let count = input.len().min(FRAME_LENGTH_SIZE - self.length_filled);
+            input.copy_to_slice(&mut self.length[self.length_filled..self.length_filled + count]);
             self.length_filled += count;
             if self.length_filled < FRAME_LENGTH_SIZE {
                 return Poll::Ready(Ok(None));
@@ -194,15 +227,31 @@ impl FrameReader {
             self.begin_frame()?;
         }
         let Some(frame) = &self.frame else { return Poll::Ready(Ok(None)) };
-        let count = self.surplus.len().min(frame.announced - frame.bytes.len());
+        let count = input.len().min(frame.announced - frame.bytes.len());
         if count > 0 {
             ready!(self.poll_room(context, count))?;
             let Some(frame) = &mut self.frame else { return Poll::Ready(Ok(None)) };
-            frame.bytes.put_slice(&self.surplus[..count]);
-            self.surplus.advance(count);
+            frame.bytes.put_slice(&input[..count]);
+            input.advance(count);
             frame.check_key(&self.limits)?;
         }
         Poll::Ready(Ok(self.take_complete()))
+    }
+
+    /// A short frame of which the input has every byte: the usual case.
+    fn take_whole(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let Some((length, behind)) = input.split_first_chunk() else { return Ok(None) };
+        let length = self.limits.lengths.length(*length, AUTHENTICATED)?;
+        if length > UNCOUNTED_FRAME_SIZE {
+            return Ok(None);
+        }
+        let Some((frame, behind)) = behind.split_at_checked(length) else { return Ok(None) };
+        if let Some(start) = frame.first_chunk() {
+            self.limits.lengths.check(length, wire::peek_api(*start).0, AUTHENTICATED)?;
+        }
+        *input = behind;
+        self.last_length = length;
+        Ok(Some(Bytes::copy_from_slice(frame)))
     }
 
     fn begin_frame(&mut self) -> Result<(), ReadError> {
@@ -215,6 +264,7 @@ impl FrameReader {
     fn take_complete(&mut self) -> Option<Bytes> {
         let frame = self.frame.take_if(|frame| frame.bytes.len() == frame.announced)?;
         self.length_filled = 0;
+        self.last_length = frame.announced;
         let bytes = frame.bytes.freeze();
         Some(match frame.lease {
             Some(lease) => lease.complete(bytes),
@@ -222,19 +272,28 @@ impl FrameReader {
         })
     }
 
-    /// Reads the beginning of frames.
-    fn poll_first(&mut self, context: &mut Context<'_>, transport: &mut Transport) -> Poll<Result<usize, ReadError>> {
+    /// Reads the beginning of frames: how many bytes came, and the first frame when it is complete.
+    fn poll_first(
+        &mut self,
+        context: &mut Context<'_>,
+        transport: &mut Transport,
+    ) -> Poll<Result<(usize, Option<Bytes>), ReadError>> {
         let mut storage = [const { MaybeUninit::uninit() }; FIRST_READ_SIZE];
-        let mut buffer = ReadBuf::uninit(&mut storage);
-        if Pin::new(transport).poll_read(context, &mut buffer)?.is_pending() {
+        let is_long = self.last_length > LONG_FRAME_SIZE && !self.in_frame();
+        let size = if is_long { LONG_FIRST_READ_SIZE } else { FIRST_READ_SIZE };
+        let mut buffer = ReadBuf::uninit(&mut storage[..size]);
+        if Pin::new(&mut *transport).poll_read(context, &mut buffer)?.is_pending() {
+            self.set_low_water(transport, 1);
             self.waiting(context)?;
             return Poll::Pending;
         }
-        let bytes = buffer.filled();
-        if !bytes.is_empty() {
-            self.surplus = Bytes::copy_from_slice(bytes);
+        let mut input = buffer.filled();
+        let count = input.len();
+        let taken = self.poll_take(context, &mut input);
+        if !input.is_empty() {
+            self.surplus = Bytes::copy_from_slice(input);
         }
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok((count, ready!(taken)?)))
     }
 
     /// Reads the rest of a frame into its own buffer.
@@ -245,6 +304,7 @@ impl FrameReader {
         let window = READ_SIZE.min(capacity - received).min(frame.announced - received);
         let mut target = (&mut frame.bytes).limit(window);
         let Poll::Ready(read) = pin!(transport.read_buf(&mut target)).poll(context)? else {
+            self.set_low_water(transport, window);
             self.waiting(context)?;
             return Poll::Pending;
         };
@@ -255,16 +315,29 @@ impl FrameReader {
         Poll::Ready(Ok(read))
     }
 
+    /// Has the socket wake this task when `window` bytes are there, or no more fit.
+    fn set_low_water(&mut self, transport: &Transport, window: usize) {
+        let bytes = if window >= LOW_WATER_MIN { window } else { 1 };
+        if self.low_water != bytes {
+            self.low_water = bytes;
+            transport.set_receive_low_water(bytes);
+        }
+    }
+
     /// Makes room for `more` bytes, and charges for it before there is any. The buffer grows with what has come: fast
     /// at first, since most frames are short and come at once.
     fn poll_room(&mut self, context: &Context<'_>, more: usize) -> Poll<Result<(), ReadError>> {
         let Some(PartialFrame { announced, bytes, lease, .. }) = &mut self.frame else { return Poll::Ready(Ok(())) };
         let (announced, received) = (*announced, bytes.len());
-        if bytes.capacity() >= received + more {
+        let held = bytes.capacity().min(announced);
+        let is_charged = lease.as_ref().is_none_or(|lease| lease.charged() >= held);
+        if bytes.capacity() >= received + more && is_charged {
             return Poll::Ready(Ok(()));
         }
         let factor = if received < FAST_GROWTH_SIZE { 4 } else { 2 };
-        let room = (received + more).max(received * factor).max(FIRST_ALLOCATION).min(announced);
+        let trusted = (2 * self.last_length).min(TRUSTED_SIZE_MAX);
+        let room = (received + more).max(received * factor).max(FIRST_ALLOCATION).max(trusted).min(announced);
+        let room = room.max(held);
         if let Some(lease) = lease {
             let now = self.clock.monotonic();
             let charged = lease.poll_charge(context, room, now);
@@ -293,14 +366,20 @@ impl FrameReader {
         charged.map_err(|Evicted| ReadError::Stalled { announced, received: self.received() })
     }
 
-    /// Nothing to read: the memory may ask this frame to give way.
-    fn waiting(&self, context: &Context<'_>) -> Result<(), ReadError> {
-        match &self.frame {
-            Some(PartialFrame { lease: Some(lease), announced, bytes, .. }) => lease
-                .stalled(context)
-                .map_err(|Evicted| ReadError::Stalled { announced: *announced, received: bytes.len() }),
-            _ => Ok(()),
+    /// Nothing to read: the memory may ask this frame to give way. A short frame is counted from here on.
+    fn waiting(&mut self, context: &Context<'_>) -> Result<(), ReadError> {
+        let Some(PartialFrame { lease, announced, bytes, .. }) = &mut self.frame else { return Ok(()) };
+        let stalled = |Evicted| ReadError::Stalled { announced: *announced, received: bytes.len() };
+        let now = self.clock.monotonic();
+        let lease = lease.get_or_insert_with(|| self.memory.lease(*announced, now));
+        // Where there is no room, the next bytes are not read before there is.
+        let held = bytes.capacity().min(*announced);
+        if lease.charged() < held
+            && let Poll::Ready(charged) = lease.poll_charge(context, held, now)
+        {
+            charged.map_err(stalled)?;
         }
+        lease.stalled(context).map_err(stalled)
     }
 }
 

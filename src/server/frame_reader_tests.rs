@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 
 use proptest::prelude::*;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::*;
 use crate::env::net::Listener;
@@ -16,14 +16,31 @@ fn limits() -> FrameLimits {
     FrameLimits { lengths: wire::FrameLimits::default(), base_time: Duration::from_secs(30), minimum_rate: 1024 }
 }
 
+/// A client's end and the broker's end of a connection.
+async fn connected(over_tcp: bool) -> (Box<dyn AsyncWrite + Send + Unpin>, Transport) {
+    let local = "127.0.0.1:0".parse().expect("an address");
+    let (client, stream): (Box<dyn AsyncWrite + Send + Unpin>, _) = if over_tcp {
+        let mut listener = Listener::bind(local, 5).expect("a port");
+        let address = listener.local_address().expect("an address");
+        let client = tokio::net::TcpStream::connect(address).await.expect("connected");
+        (Box::new(client), listener.accept().await)
+    } else {
+        let (mut listener, connector) = Listener::simulated(local);
+        (Box::new(connector.connect(local).await.expect("connected")), listener.accept().await)
+    };
+    let (accepted, _) = stream.expect("accepted");
+    (client, Transport::Plaintext(accepted.into_stream().expect("a stream")))
+}
+
 /// Sends the pieces one by one and returns the frames that arrive, and why they end.
 fn frames_of(pieces: Vec<Vec<u8>>) -> (Vec<Bytes>, ReadError, Arc<FrameMemory>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    frames_over(false, pieces)
+}
+
+fn frames_over(over_tcp: bool, pieces: Vec<Vec<u8>>) -> (Vec<Bytes>, ReadError, Arc<FrameMemory>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let (mut listener, connector) = Listener::simulated("127.0.0.1:9092".parse().expect("an address"));
-        let mut client = connector.connect("127.0.0.1:5000".parse().expect("an address")).await.expect("connected");
-        let (stream, _) = listener.accept().await.expect("accepted");
-        let mut transport = Transport::Plaintext(stream);
+        let (mut client, mut transport) = connected(over_tcp).await;
         let memory = FrameMemory::new(MemoryBudget::unlimited(), 64 * MEBIBYTE);
         let mut reader = FrameReader::new(limits(), Arc::clone(&memory), Arc::new(ManualClock::new(0)));
         let sender = tokio::spawn(async move {
@@ -88,6 +105,40 @@ fn a_large_frame_is_charged_while_it_is_held() {
     assert_eq!(memory.used(), 10 * MEBIBYTE);
     drop(slice);
     assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn a_short_frame_that_stands_still_is_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let (mut client, mut transport) = connected(false).await;
+        let memory = FrameMemory::new(MemoryBudget::unlimited(), 64 * MEBIBYTE);
+        let mut reader = FrameReader::new(limits(), Arc::clone(&memory), Arc::new(ManualClock::new(0)));
+        let frame = stream_of(&[body(10_000)]);
+        client.write_all(&frame[..9_000]).await.expect("sent");
+        poll_fn(|context| {
+            assert!(reader.poll_frame(context, &mut transport).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(memory.used(), 10_000);
+        client.write_all(&frame[9_000..]).await.expect("sent");
+        let received = poll_fn(|context| reader.poll_frame(context, &mut transport)).await.expect("a frame");
+        assert_eq!(received, body(10_000));
+        drop(received);
+        assert_eq!(memory.used(), 0);
+    });
+}
+
+/// Long frames make the reader take lengths alone and tell the socket how much it waits for; short ones still come at once.
+#[test]
+fn long_and_short_frames_over_tcp() {
+    let frames = [100, 200_000, 200_000, 5, 300_000, 40_000, 0, 3_000_000, 1_000_000, 7].map(body);
+    for piece in [1_000, 70_000, 10 * MEBIBYTE] {
+        let pieces = stream_of(&frames).chunks(piece).map(<[u8]>::to_vec).collect();
+        let (received, end, _) = frames_over(true, pieces);
+        assert!(received == frames && matches!(end, ReadError::Closed), "in pieces of {piece}");
+    }
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::env::net::{Listener, Stream};
+use crate::env::net::Listener;
 use crate::env::{Disk, DiskFile, InlineSpawn, ManualClock, MemoryBudget, MemoryDisk, OpenMode};
 
 /// A file that is not in memory until the disk was waited for.
@@ -74,7 +74,8 @@ fn cold_file(length: usize) -> Arc<ColdFile> {
 async fn sent(chunks: Vec<Chunk>) -> Vec<u8> {
     let (mut listener, connector) = Listener::simulated("10.0.0.1:9092".parse().unwrap());
     let mut client = connector.connect("10.0.0.2:1".parse().unwrap()).await.unwrap();
-    let (stream, _): (Stream, _) = listener.accept().await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let stream = accepted.into_stream().unwrap();
     let mut transport = Transport::Plaintext(stream);
     let clock = Arc::new(ManualClock::new(0));
     let cold_reads = ColdReads::new(Arc::new(InlineSpawn::default()));

@@ -38,6 +38,13 @@ impl Transport {
         }
     }
 
+    /// Wakes the reader only once this many bytes are there, or no more fit; 1 is what a socket begins with.
+    pub fn set_receive_low_water(&self, bytes: usize) {
+        match self {
+            Self::Plaintext(stream) => stream.set_receive_low_water(bytes),
+        }
+    }
+
     /// Ends our half of the connection.
     pub fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
