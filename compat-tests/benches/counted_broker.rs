@@ -1,5 +1,6 @@
 //! The broker with an allocator that counts: `bench/limits/run` drives it. Takes the broker's arguments. For each line on its
 //! standard input it prints a line `counts NUMBER BYTES`: the allocations so far, those that grew among them, and their bytes.
+#![allow(clippy::disallowed_methods, reason = "the ban is the broker's")]
 
 use std::alloc::System;
 use std::io::BufRead;
