@@ -130,7 +130,7 @@ def write(options, out, results, floors, surroundings, comparison, sides):
         words += "\n\n" + report.floor_table(floors)
     with open(out + "/table.md", "w") as file:
         file.write(words + "\n")
-    subtitle = f"{surroundings['machine']}, Linux {surroundings['kernel']}, commit {surroundings['commit']}, {options.rounds} rounds at scale {options.scale:g}"
+    subtitle = f"{surroundings['machine']}, Linux {surroundings['kernel']}, commit {surroundings['commit']}, {options.rounds} round{'s' if options.rounds > 1 else ''} at scale {options.scale:g}"
     for workload, cells in results.items():
         figures = [report.figure_json(cell, figure) for cell, some in cells for figure in some]
         report.write_json(f"{out}/{workload}.json", {"workload": workload, "title": WORKLOADS[workload][0], "sides": sides, "figures": figures})

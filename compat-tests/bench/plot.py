@@ -50,8 +50,8 @@ def row(top, cell, figure, sides, floor):
     measure, ratio = figure.measure, figure.ratio()
     colour, verdict = VERDICTS[figure.verdict()]
     arrow = "more is better" if measure.more_is_better else "less is better"
-    parts = [text(LEFT - 12, top + 18, f"{cell}: {measure.name}" if cell else measure.name, 12.5, anchor="end"),
-             text(LEFT - 12, top + 32, arrow, 9.5, "#888", "end"), *bars(top, figure, sides, floor)]
+    parts = [text(LEFT - 12, top + 18, measure.name, 12.5, anchor="end"),
+             text(LEFT - 12, top + 33, f"{cell} · {arrow}" if cell else arrow, 10, "#777", "end"), *bars(top, figure, sides, floor)]
     if measure.law is not None:
         parts.append(text(RATIO, top + 37, f"itself ≤ {measure.law:g}×", 9, "#888", "end"))
     if ratio is not None:

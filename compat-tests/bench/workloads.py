@@ -55,7 +55,7 @@ def w2():
             [cpu_per_gb(), megabytes()], client="java", slow=True, touch_gib=1)
     return [Cell("java, 100 B, batches of 8 KiB", lambda clients, broker, scale, _: clients.java_producer(
         broker, int(3_000_000 * scale), record_bytes=100, **LINKEDIN),
-        [cpu_per_gb(0.5), megabytes(1.0, 1.3), Measure("records/s", "/s", quotient("records", "wall_seconds"), True)],
+        [cpu_per_gb(), megabytes(), Measure("records/s", "/s", quotient("records", "wall_seconds"), True)],
         client="java", touch_gib=1)] + [sweep(size) for size in (10, 100, 1_000, 10_000, 100_000)]
 
 
@@ -71,7 +71,7 @@ def w3():
         cell("16 connections", 0.45, "ping-pong, 16 connections", connections=16, in_flight=1),
         Cell("librdkafka, in flight 5", lambda clients, broker, scale, _: clients.rdkafka_producer(
             broker, int(100_000 * scale), partitions=1, **small, **{"max.in.flight": 5}),
-            [Measure("broker CPU-µs/record", "µs", quotient("broker_cpu_seconds", "records", 1e6), must=0.25),
+            [Measure("broker CPU-µs/record", "µs", quotient("broker_cpu_seconds", "records", 1e6)),
              Measure("records/s", "/s", quotient("records", "wall_seconds"), True)], client="librdkafka"),
     ]
 
@@ -161,7 +161,7 @@ def w12():
             phase("all_join", "all join: stable after", 0.5, 0.2), phase("one_leaves", "one leaves: stable after", 0.5, 0.2),
             phase("one_joins", "one joins: stable after", 0.5, 0.2), own("all_join.broker_cpu_seconds", "CPU-s", name="all join: broker CPU")]),
         Cell("b: offset commits", driver("w12b", seconds=5), [
-            latency("p50", 0.5), latency("p99", 0.25), cpu_per_request(0.25, floor=PING_PONG, name="broker CPU-µs/commit"), rate(name="commits/s")],
+            latency("p50", 0.5), latency("p99"), cpu_per_request(0.25, floor=PING_PONG, name="broker CPU-µs/commit"), rate(name="commits/s")],
             count=driver("w12b", seconds=5, warmup_seconds=0)),
         Cell("c: heartbeats of 1,000 groups", driver("w12c", seconds=5, groups=1_000), [
             cpu_per_request(floor=PING_PONG, name="broker CPU-µs/heartbeat"), latency("p50"), latency("p99")]),
