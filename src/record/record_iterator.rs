@@ -172,7 +172,7 @@ impl RecordFrame {
     }
 
     /// A sound record without headers whose numbers take three bytes at most; nothing for all others, and nothing is taken then. It
-    /// costs a quarter of [`Self::any_shape`].
+    /// costs about half of [`Self::any_shape`] (callgrind: 310 → 169 instructions a record, and less since four bytes are read at a time).
     #[inline(always)]
     fn usual_shape(&self, cursor: &mut Cursor<'_>) -> Option<RecordShape> {
         let bytes = cursor.rest();
