@@ -21,7 +21,7 @@ use ottla::coordinator::{CoordinatorError, CoordinatorLog, GroupCoordinator, Gro
 use ottla::coordinator::{TransactionConfig, TransactionCoordinator};
 use ottla::env::{BoxFuture, Env, ManualClock};
 use ottla::record::{BatchBuilder, BatchHeader, BatchProperties, end_transaction_marker, patch_offset_and_epoch};
-use ottla::types::{EndTransactionMarker, TopicPartition, VerificationGuard};
+use ottla::types::{EndTransactionMarker, TopicPartition, TransactionVersion, VerificationGuard};
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -127,7 +127,7 @@ fn transactions(log: &Arc<FuzzedLog>) -> String {
     let env = Env::simulated(ManualClock::new(NOW), 7);
     let config = TransactionConfig { state_topic_partitions: 1, ..TransactionConfig::default() };
     let coordinator = TransactionCoordinator::new(env, config, Arc::new(Nowhere), Arc::new(Nowhere));
-    coordinator.set_transaction_version(2);
+    coordinator.set_transaction_version(TransactionVersion::Tv2);
     coordinator.on_elected(0, 1, log.clone());
     let list = coordinator.list(&ListTransactionsRequest::default()).now_or_never().expect("an answer");
     let mut seen = format!("{list:?}");
