@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::disk::DiskFile;
@@ -25,7 +24,7 @@ const SIMULATED_BACKLOG: usize = 50;
 /// A socket that accepts connections.
 pub enum Listener {
     /// The operating system's.
-    Tcp(AsyncFd<std::net::TcpListener>),
+    Tcp(TcpListener),
     /// A test's.
     Simulated(SimulatedListener),
 }
@@ -64,11 +63,9 @@ impl Listener {
         }
         bound.set_reuse_address(true)?;
         bound.set_nonblocking(true)?;
-        // Accepted sockets have it from here.
-        bound.set_tcp_nodelay(true)?;
         bound.bind(&address.into())?;
         bound.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self::Tcp(socket::register_listener(bound.into())?))
+        Ok(Self::Tcp(TcpListener::from_std(bound.into())?))
     }
 
     /// A listener that only the connector returned with it can reach.
@@ -78,17 +75,15 @@ impl Listener {
     }
 
     /// The next connection and the peer's address.
-    pub async fn accept(&mut self) -> io::Result<(Accepted, SocketAddr)> {
+    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Self::Tcp(listener) => {
-                let (socket, peer) = listener.async_io(Interest::READABLE, accept_socket).await?;
-                Ok((Accepted::Tcp(socket), peer))
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), peer))
             }
             Self::Simulated(listener) => match listener.incoming.recv().await {
-                Some((stream, peer)) => {
-                    let stream = Stream::Simulated { stream, local: listener.address };
-                    Ok((Accepted::Simulated(Box::new(stream)), peer))
-                }
+                Some((stream, peer)) => Ok((Stream::Simulated { stream, local: listener.address }, peer)),
                 None => Err(io::ErrorKind::NotConnected.into()),
             },
         }
@@ -97,44 +92,8 @@ impl Listener {
     /// The address listened on, with the real port.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.get_ref().local_addr(),
+            Self::Tcp(listener) => listener.local_addr(),
             Self::Simulated(listener) => Ok(listener.address),
-        }
-    }
-}
-
-/// Takes one connection from the queue, in one call where the system has one for it.
-fn accept_socket(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::net::{SocketFlags, acceptfrom_with};
-        let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok((socket.into(), peer))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let (socket, peer) = listener.accept()?;
-        socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
-        Ok((socket, peer))
-    }
-}
-
-/// A connection that no runtime drives yet: it may go to any.
-pub enum Accepted {
-    /// Over TCP.
-    Tcp(std::net::TcpStream),
-    /// Within a test.
-    Simulated(Box<Stream>),
-}
-
-impl Accepted {
-    /// Lets the runtime of the calling task drive the connection.
-    pub fn into_stream(self) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(socket) => Ok(Stream::Tcp(TcpStream::from_std(socket)?)),
-            Self::Simulated(stream) => Ok(*stream),
         }
     }
 }
@@ -282,7 +241,6 @@ mod tests {
         let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), DEFAULT_BACKLOG).unwrap();
         let client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let stream = stream.into_stream().unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
         assert_eq!(stream.local_address().unwrap(), listener.local_address().unwrap());
         let directory = tempfile::tempdir().unwrap();
@@ -294,7 +252,6 @@ mod tests {
         let (mut listener, connector) = Listener::simulated("10.0.0.1:9092".parse().unwrap());
         let client = connector.connect("10.0.0.2:1".parse().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let stream = stream.into_stream().unwrap();
         assert_eq!((peer.port(), stream.local_address().unwrap().port()), (1, 9092));
         let disk = MemoryDisk::new(Arc::new(ManualClock::new(0)));
         disk.create_dir_all(Path::new("/data")).unwrap();

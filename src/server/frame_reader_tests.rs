@@ -28,8 +28,8 @@ async fn connected(over_tcp: bool) -> (Box<dyn AsyncWrite + Send + Unpin>, Trans
         let (mut listener, connector) = Listener::simulated(local);
         (Box::new(connector.connect(local).await.expect("connected")), listener.accept().await)
     };
-    let (accepted, _) = stream.expect("accepted");
-    (client, Transport::Plaintext(accepted.into_stream().expect("a stream")))
+    let (stream, _) = stream.expect("accepted");
+    (client, Transport::Plaintext(stream))
 }
 
 /// Sends the pieces one by one and returns the frames that arrive, and why they end.

@@ -13,7 +13,7 @@ use super::error::ServerError;
 use super::transport::Transport;
 use crate::config::SecurityProtocol;
 use crate::env::Spawn;
-use crate::env::net::{Accepted, Listener};
+use crate::env::net::{Listener, Stream};
 use crate::quota::{ConnectionPermit, ConnectionQuotas, ConnectionRefusal};
 
 /// First wait after an accept that failed; doubled up to `MAX_ACCEPT_BACKOFF` while it keeps failing.
@@ -127,7 +127,7 @@ impl Acceptors {
     }
 
     /// Starts the connection's task once there is a place for it.
-    async fn admit(self: &Arc<Self>, name: &Arc<str>, accepted: Accepted, peer: SocketAddr, alive: &AliveGuard) {
+    async fn admit(self: &Arc<Self>, name: &Arc<str>, stream: Stream, peer: SocketAddr, alive: &AliveGuard) {
         let permit = loop {
             match self.quotas.acquire(peer.ip()) {
                 Ok(permit) => break permit,
@@ -140,35 +140,23 @@ impl Acceptors {
                 }
             }
         };
-        self.start(name, accepted, peer, permit, alive.clone());
+        self.start(name, stream, peer, permit, alive.clone());
     }
 
-    fn start(
-        &self,
-        name: &Arc<str>,
-        accepted: Accepted,
-        peer: SocketAddr,
-        permit: ConnectionPermit,
-        alive: AliveGuard,
-    ) {
+    fn start(&self, name: &Arc<str>, stream: Stream, peer: SocketAddr, permit: ConnectionPermit, alive: AliveGuard) {
         let (send, receive) = self.buffer_sizes;
         let id = self.next_connection_id.fetch_add(1, Ordering::Relaxed);
         let (shared, name) = (Arc::clone(&self.shared), Arc::clone(name));
         let metrics = &self.shared.metrics;
         metrics.connections_accepted_total.increment();
         metrics.connections_active.add(1);
+        if let Err(error) = stream.set_buffer_sizes(send, receive) {
+            tracing::debug!("Cannot set the socket's buffer sizes: {error}");
+        }
         let task = async move {
             let metrics = Arc::clone(&shared.metrics);
-            match accepted.into_stream() {
-                Ok(stream) => {
-                    if let Err(error) = stream.set_buffer_sizes(send, receive) {
-                        tracing::debug!("Cannot set the socket's buffer sizes: {error}");
-                    }
-                    // On the heap: a future keeps what it is given beside what it makes of it.
-                    Box::new(Connection::new(shared, Transport::Plaintext(stream), name, peer, id)).run().await;
-                }
-                Err(error) => tracing::debug!("Connection from {peer} ended: {error}"),
-            }
+            // On the heap: a future keeps what it is given beside what it makes of it.
+            Box::new(Connection::new(shared, Transport::Plaintext(stream), name, peer, id)).run().await;
             metrics.connections_active.add(-1);
             drop(permit);
             drop(alive);

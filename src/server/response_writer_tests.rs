@@ -74,8 +74,7 @@ fn cold_file(length: usize) -> Arc<ColdFile> {
 async fn sent(chunks: Vec<Chunk>) -> Vec<u8> {
     let (mut listener, connector) = Listener::simulated("10.0.0.1:9092".parse().unwrap());
     let mut client = connector.connect("10.0.0.2:1".parse().unwrap()).await.unwrap();
-    let (accepted, _) = listener.accept().await.unwrap();
-    let stream = accepted.into_stream().unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
     let mut transport = Transport::Plaintext(stream);
     let clock = Arc::new(ManualClock::new(0));
     let cold_reads = ColdReads::new(Arc::new(InlineSpawn::default()));
