@@ -37,7 +37,7 @@ use crate::server::{BoundListener, RegistryDispatch, Server};
 use crate::storage::LogManager;
 use crate::telemetry::Metrics;
 use crate::types::CLUSTER_METADATA_TOPIC_NAME;
-use configuration::{DynamicConfiguration, FileShares};
+use configuration::{DynamicConfiguration, DynamicConnectionLimits, FileShares};
 
 pub use error::BrokerError;
 pub use process::run;
@@ -133,6 +133,8 @@ impl Broker {
         let dispatch = Arc::new(RegistryDispatch(Arc::clone(&services)));
         let server_options = configuration::server_options(config, files, &env.memory);
         let server = Server::start(env, &server_options, listeners, dispatch, metrics);
+        let quotas = Arc::clone(server.connection_quotas());
+        controller.subscribe(Arc::new(DynamicConnectionLimits { config: Arc::clone(config), files, quotas }));
         Ok((broker_epoch, coordinators, server, services))
     }
 

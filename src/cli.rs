@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigError, StartInput, StartOptions};
+use crate::config::{ConfigError, FileVariable, StartInput, StartOptions, variables_in_files};
 use crate::env::{Disk, OpenMode};
 use crate::tools::dump_log::DumpLogOptions;
 use crate::tools::verify::VerifyOptions;
@@ -13,12 +13,16 @@ use crate::tools::verify::VerifyOptions;
 /// A properties file larger than this is no properties file.
 const CONFIG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// The variable that names directories, between colons, where a `server.properties` may be mounted.
+const CONFIG_DIRECTORIES: &str = "OTTLA_CONFIG_DIRS";
+
 /// A Kafka-compatible broker. Without arguments it keeps its data in ./ottla-data and listens on port 9092.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "ottla", version, args_conflicts_with_subcommands = true)]
 #[command(
     after_help = "KAFKA_* environment variables are read as by the official Apache Kafka image: KAFKA_NUM_PARTITIONS=3 \
-                        is num.partitions=3.\nFrom the weakest to the strongest: properties file, environment, --data, --override."
+                        is num.partitions=3; KAFKA_CFG_* as by Bitnami's; OTTLA_MEMORY_BYTES is ottla.memory.bytes; with _FILE \
+                        behind the name the value stands in a file.\nFrom the weakest to the strongest: properties file, environment, --data, --override."
 )]
 pub struct Arguments {
     /// Kafka's server.properties
@@ -67,18 +71,32 @@ pub enum CliError {
         /// The system's words.
         error: io::Error,
     },
+    /// The file that a variable names cannot be read.
+    #[error("environment variable {variable}: cannot read {path}: {error}")]
+    Variable {
+        /// The variable.
+        variable: String,
+        /// The file.
+        path: String,
+        /// The system's words.
+        error: io::Error,
+    },
     /// A value that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
 impl Arguments {
-    /// Reads the properties file and puts everything together.
+    /// Reads the properties file and the files that variables name, and puts everything together.
     ///
     /// # Errors
     /// A file that cannot be read, a value that cannot be used.
-    pub fn start_options(self, disk: &dyn Disk, environment: Vec<(String, String)>) -> Result<StartOptions, CliError> {
-        let file = match self.config.or(self.file) {
+    pub fn start_options(
+        self,
+        disk: &dyn Disk,
+        mut environment: Vec<(String, String)>,
+    ) -> Result<StartOptions, CliError> {
+        let file = match self.config.or(self.file).or_else(|| mounted_file(disk, &environment)) {
             None => None,
             Some(path) => {
                 let name = path.display().to_string();
@@ -86,9 +104,26 @@ impl Arguments {
                 Some((name, text))
             }
         };
+        for FileVariable { variable, stands_for, path } in variables_in_files(&environment) {
+            let text = read_text(disk, Path::new(&path)).map_err(|error| CliError::Variable {
+                variable,
+                path: path.clone(),
+                error,
+            })?;
+            // The later wins: what stands in a file is stronger than the variable itself.
+            environment.push((stands_for, text.trim_end_matches(['\r', '\n']).to_owned()));
+        }
         let (data, ephemeral, overrides, topics) = (self.data, self.ephemeral, self.overrides, self.topics);
         Ok(StartOptions::read(&StartInput { file, environment, data, ephemeral, overrides, topics })?)
     }
+}
+
+/// The first `server.properties` in the directories of [`CONFIG_DIRECTORIES`], which the image names: what is mounted there
+/// counts where the command line names no file.
+fn mounted_file(disk: &dyn Disk, environment: &[(String, String)]) -> Option<PathBuf> {
+    let (_, directories) = environment.iter().find(|(variable, _)| variable == CONFIG_DIRECTORIES)?;
+    let files = directories.split(':').filter(|directory| !directory.is_empty());
+    files.map(|directory| Path::new(directory).join("server.properties")).find(|path| disk.metadata(path).is_ok())
 }
 
 fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<String> {
@@ -141,6 +176,23 @@ mod tests {
             assert_eq!(options.config.broker_rack().as_deref(), Some("café"));
         }
         assert!(parse(&["-c", "a", "b"]).is_err());
+    }
+
+    #[test]
+    fn files_are_mounted_and_named_by_variables() {
+        let disk = disk_with("/etc/server.properties", b"num.partitions=7");
+        let secret = disk.open(Path::new("/etc/id"), OpenMode::CreateReadWrite).expect("a file");
+        secret.write_all_at(b"4\n", 0).expect("written");
+        let given = |arguments: &[&str], pairs: &[(&str, &str)]| {
+            let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            parse(arguments).expect("arguments").start_options(&disk, environment)
+        };
+        let options = given(&[], &[("OTTLA_CONFIG_DIRS", "/nowhere:/etc"), ("KAFKA_NODE_ID_FILE", "/etc/id")]);
+        let config = options.expect("options").config;
+        assert_eq!((config.num_partitions(), config.node_id()), (7, 4));
+        assert_eq!(given(&[], &[("OTTLA_CONFIG_DIRS", "/nowhere")]).expect("options").config.num_partitions(), 1);
+        let error = given(&[], &[("KAFKA_NODE_ID_FILE", "/etc/none")]).err().expect("refused").to_string();
+        assert!(error.starts_with("environment variable KAFKA_NODE_ID_FILE: cannot read /etc/none: "), "{error}");
     }
 
     #[test]

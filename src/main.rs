@@ -6,7 +6,9 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Parser;
 use ottla::cli::{Arguments, Command};
+use ottla::config::StartOptions;
 use ottla::env::{Env, RealDisk};
+use ottla::telemetry::LogFormat;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,16 +56,31 @@ fn run() -> anyhow::Result<()> {
     if let Some(command) = arguments.command {
         return run_tool(command);
     }
-    ottla::telemetry::init_logging(std::env::var("RUST_LOG").ok().as_deref());
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let options = arguments.start_options(&RealDisk, environment)?;
+    set_up_logging(&options);
     for warning in &options.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(target: "kafka.server.KafkaConfig", "{warning}");
     }
     ottla::broker::run(options)?;
     Ok(())
+}
+
+/// Log lines as the configuration wants them, and which of them; `RUST_LOG` is the stronger.
+fn set_up_logging(options: &StartOptions) {
+    let levels = ottla::telemetry::log_levels();
+    for (logger, level) in &options.log_levels {
+        levels.configure(logger, level);
+    }
+    if let Ok(directives) = std::env::var("RUST_LOG") {
+        levels.configure_modules(&directives);
+    }
+    ottla::telemetry::init_logging(match options.config.ottla_log_format().as_str() {
+        "json" => LogFormat::Json,
+        _ => LogFormat::Kafka,
+    });
 }
 
 fn run_tool(command: Command) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn main() -> anyhow::Result<()> {
     // Cargo's own argument for benchmarks.
     let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
-    ottla::telemetry::init_logging(None);
+    ottla::telemetry::init_logging(ottla::telemetry::LogFormat::Kafka);
     let options = arguments.start_options(&RealDisk, Default::default())?;
     std::thread::spawn(|| {
         for _ in std::io::stdin().lock().lines() {

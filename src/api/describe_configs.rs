@@ -15,6 +15,7 @@ use super::handler::{Answer, RequestContext};
 use super::services::Services;
 use crate::config::{ConfigSynonym, DescribedConfig, describe_broker, describe_cluster_defaults, describe_topic};
 use crate::metadata::{ApiError, ConfigResourceType, MetadataImage, validate_topic_name};
+use crate::telemetry::log_levels;
 
 /// Answers from the image and the broker's configuration.
 pub fn handle(
@@ -64,13 +65,20 @@ fn describe(
         Some(ConfigResourceType::Broker) if name.is_empty() => Ok(describe_cluster_defaults(&services.config)),
         Some(ConfigResourceType::Broker) => {
             check_broker(services, name, " or empty string,")?;
-            Ok(describe_broker(&services.config))
+            let wanted: Vec<&str> = resource.configuration_keys.iter().flatten().map(|key| key.as_str()).collect();
+            Ok(describe_broker(&services.config, &wanted))
         }
         Some(ConfigResourceType::BrokerLogger) if name.is_empty() => {
             Err(invalid_request("Broker id must not be empty".into()))
         }
-        // There are no loggers whose level can be changed.
-        Some(ConfigResourceType::BrokerLogger) => check_broker(services, name, "").map(|()| Vec::new()),
+        Some(ConfigResourceType::BrokerLogger) => {
+            check_broker(services, name, "")?;
+            Ok(log_levels()
+                .loggers()
+                .into_iter()
+                .map(|(logger, level)| DescribedConfig::logger(logger, level))
+                .collect())
+        }
         Some(ConfigResourceType::ClientMetrics) if name.is_empty() => {
             Err(invalid_request("Client metrics subscription name must not be empty".into()))
         }

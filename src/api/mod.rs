@@ -15,6 +15,7 @@ pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
 mod authorized_operations;
+mod broker_loggers;
 mod cluster_view;
 mod controller_error;
 pub mod create_partitions;

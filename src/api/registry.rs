@@ -133,7 +133,7 @@ pub static APIS: &[ApiEntry] = &[
     api!(27 WriteTxnMarkers, m::WriteTxnMarkersRequest, super::write_txn_markers::handle, 1..=1, flexible Some(1)),
     api!(28 TxnOffsetCommit, m::TxnOffsetCommitRequest, super::txn_offset_commit::handle, 0..=5, flexible Some(3)),
     api!(32 DescribeConfigs, m::DescribeConfigsRequest, super::describe_configs::handle, 1..=4, flexible Some(4),
-        notes "Topics and brokers; groups and client metrics have no configurations yet, and there are no loggers."),
+        notes "Topics, brokers and loggers; groups and client metrics have no configurations yet."),
     api!(33 AlterConfigs, m::AlterConfigsRequest, super::alter_configs::handle, 0..=2, flexible Some(2)),
     api!(35 DescribeLogDirs, m::DescribeLogDirsRequest, super::describe_log_dirs::handle, 1..=4, flexible Some(2)),
     api!(37 CreatePartitions, m::CreatePartitionsRequest, super::create_partitions::handle, 0..=3, flexible Some(2)),

@@ -17,6 +17,7 @@ use crate::metadata::{
     self, ConfigResourceType, ControllerOptions, MetadataDelta, MetadataImage, MetadataPublisher, SnapshotOptions,
     SnapshotRetention,
 };
+use crate::quota::{ConnectionLimits, ConnectionQuotas};
 use crate::server::{ListenerOptions, ServerOptions};
 use crate::storage::{CleanerConfig, FlushLimits, Inspection, LogManagerOptions, ProducerStateConfig};
 use crate::telemetry::Metrics;
@@ -70,6 +71,7 @@ pub(super) fn log_manager_options(
         cluster_id,
         max_open_files: files.logs_of_directory,
         recovery_threads: usize::try_from(config.num_recovery_threads_per_data_dir()).unwrap_or(1).max(1),
+        initial_task_delay_ms: config.log_initial_task_delay_ms(),
         retention_check_interval_ms: check(config.log_retention_check_interval_ms()),
         flush_scheduler_interval_ms: check(config.log_flush_scheduler_interval_ms()),
         flush_offset_checkpoint_interval_ms: check(config.log_flush_offset_checkpoint_interval_ms().into()),
@@ -227,13 +229,10 @@ pub(super) fn server_options(config: &BrokerConfig, files: FileShares, memory: &
     let count = |number: i32| usize::try_from(number).unwrap_or(0);
     let mut frame_limits = defaults.frame_limits;
     frame_limits.lengths = FrameLimits::with_request_max(count(config.socket_request_max_bytes()));
-    let overrides = config.max_connections_per_ip_overrides().into_iter();
     ServerOptions {
         frame_limits,
         frame_memory: request_memory(config, memory),
-        max_connections: count(config.max_connections()).min(files.connections),
-        max_connections_per_address: count(config.max_connections_per_ip()),
-        max_connections_overrides: overrides.map(|(address, number)| (address, count(number))).collect(),
+        connection_limits: connection_limits(config, files),
         max_idle: match u64::try_from(config.connections_max_idle_ms()) {
             Ok(milliseconds) => Duration::from_millis(milliseconds),
             Err(_) => FOREVER,
@@ -242,6 +241,17 @@ pub(super) fn server_options(config: &BrokerConfig, files: FileShares, memory: &
         send_buffer: size(config.socket_send_buffer_bytes()),
         receive_buffer: size(config.socket_receive_buffer_bytes()),
         ..defaults
+    }
+}
+
+/// How many connections there may be now.
+pub(super) fn connection_limits(config: &BrokerConfig, files: FileShares) -> ConnectionLimits {
+    let count = |number: i32| usize::try_from(number).unwrap_or(0);
+    let overrides = config.max_connections_per_ip_overrides().into_iter();
+    ConnectionLimits {
+        total: count(config.max_connections()).min(files.connections),
+        per_address: count(config.max_connections_per_ip()),
+        overrides: overrides.map(|(address, number)| (address, count(number))).collect(),
     }
 }
 
@@ -261,12 +271,31 @@ impl DynamicConfiguration {
 
 impl MetadataPublisher for DynamicConfiguration {
     fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
-        if !delta.changed_configs().iter().any(|resource| resource.kind == ConfigResourceType::Broker) {
+        if !changes_broker(delta) {
             return;
         }
         let layer = |name: &str| image.configs.resource(ConfigResourceType::Broker, name).as_ref().clone();
         for ignored in self.config.update_dynamic(layer(""), layer(&self.config.node_id().to_string())) {
-            tracing::warn!("{ignored}");
+            tracing::warn!(target: "kafka.server.DynamicBrokerConfig", "{ignored}");
+        }
+    }
+}
+
+fn changes_broker(delta: &MetadataDelta) -> bool {
+    delta.changed_configs().iter().any(|resource| resource.kind == ConfigResourceType::Broker)
+}
+
+/// Brings changed limits to the server; it follows the metadata behind [`DynamicConfiguration`].
+pub(super) struct DynamicConnectionLimits {
+    pub(super) config: Arc<BrokerConfig>,
+    pub(super) files: FileShares,
+    pub(super) quotas: Arc<ConnectionQuotas>,
+}
+
+impl MetadataPublisher for DynamicConnectionLimits {
+    fn on_metadata_update(&self, delta: &MetadataDelta, _image: &Arc<MetadataImage>) {
+        if changes_broker(delta) {
+            self.quotas.set_limits(connection_limits(&self.config, self.files));
         }
     }
 }

@@ -46,19 +46,40 @@ async fn serve(options: StartOptions) -> Result<(), BrokerError> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    let node_id = broker.config().node_id();
+    say_started(node_id);
     print_banner(&broker, &place);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
         // Nothing is stopped in order: nothing could be made durable (`Exit.halt(1)` in Kafka).
         failure = broker.failed() => return Err(failure),
-    }
-    tracing::info!("Stopping");
+    };
+    tracing::info!(
+        target: "org.apache.kafka.common.utils.LoggingSignalHandler", "Terminating process due to signal {signal}"
+    );
+    tracing::info!(target: "kafka.server.BrokerServer", "[BrokerServer id={node_id}] shutting down");
     tokio::select! {
-        result = broker.shutdown() => result,
+        result = broker.shutdown() => {
+            if result.is_ok() {
+                tracing::info!(target: "kafka.server.BrokerServer", "[BrokerServer id={node_id}] shut down completed");
+            }
+            result
+        }
         _ = terminate.recv() => std::process::exit(INTERRUPTED),
         _ = interrupt.recv() => std::process::exit(INTERRUPTED),
     }
+}
+
+/// What scripts and test containers wait for in Kafka's log: clients are served now.
+fn say_started(node_id: i32) {
+    tracing::info!(
+        target: "org.apache.kafka.server.BrokerLifecycleManager",
+        "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
+    );
+    // As a broker of the ZooKeeper days says it, for what still waits for that.
+    tracing::info!(target: "kafka.server.KafkaServer", "[KafkaServer id={node_id}] started");
+    tracing::info!(target: "kafka.server.KafkaRaftServer", "[KafkaRaftServer nodeId={node_id}] Kafka Server started");
 }
 
 /// One line: where clients connect, where the data is.
@@ -67,6 +88,11 @@ fn print_banner(broker: &Broker, place: &str) {
         broker.addresses().iter().map(|(name, address)| format!("{name}://{}", shown(*address))).collect();
     let version = env!("CARGO_PKG_VERSION");
     let line = format!("Ottla {version} is ready: {} · data: {place}\n", listeners.join(", "));
+    if broker.config().ottla_log_format() == "json" {
+        // A line that is no object would be one too many.
+        tracing::info!(target: "kafka.server.KafkaServer", "{}", line.trim_end());
+        return;
+    }
     // A closed standard output is no reason not to serve.
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());

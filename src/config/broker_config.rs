@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::ConfigError;
-use super::alter::check_dynamic;
+use super::alter::{DynamicValue, dynamic_value};
 use super::definition::{ConfigValue, split_list};
+use super::known::prefixed_definition;
 use super::listeners::{ListenerEndpoint, SecurityProtocol, parse_endpoints, parse_protocol_map};
 use super::log_config::LogConfig;
 use super::state::{Layers, State};
@@ -39,14 +40,14 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// Reads and checks what was given at the start. Keys that the table does not have are left aside.
+    /// Reads and checks what was given at the start. Keys that Kafka does not have are left aside.
     ///
     /// # Errors
     /// The first value that its definition refuses, or values that contradict each other (`KafkaConfig.validateValues`).
     pub fn new(mut properties: BTreeMap<String, String>) -> Result<Self, ConfigError> {
         unify_node_id(&mut properties)?;
         for (name, text) in &properties {
-            if let Some(definition) = table::broker_config(name) {
+            if let Some(definition) = prefixed_definition(name) {
                 definition.parse(text)?;
             }
         }
@@ -74,13 +75,14 @@ impl BrokerConfig {
     ) -> Vec<String> {
         let mut ignored = Vec::new();
         for layer in [&mut cluster, &mut broker] {
-            layer.retain(|name, text| match check_dynamic(name, text) {
-                Ok(()) => true,
-                Err(error) => {
-                    ignored.push(format!("dynamic configuration {name}: {error}"));
-                    // What Ottla does not have is kept, so that DescribeConfigs shows it.
-                    table::broker_config(name).is_none()
-                }
+            layer.retain(|name, text| {
+                let (reason, stays) = match dynamic_value(name, text) {
+                    DynamicValue::InForce => return true,
+                    DynamicValue::Kept(reason) => (reason, true),
+                    DynamicValue::Ignored(reason) => (reason, false),
+                };
+                ignored.push(format!("dynamic configuration {name}: {reason}"));
+                stays
             });
         }
         let fixed = Arc::clone(&self.state().layers.fixed);
@@ -311,7 +313,8 @@ fn check_listeners(layers: &Layers) -> Result<(Endpoints, Endpoints), ConfigErro
     Ok((listeners, advertised))
 }
 
-fn parse_connection_overrides(text: &str) -> Result<HashMap<IpAddr, i32>, ConfigError> {
+/// Reads `max.connections.per.ip.overrides`.
+pub(super) fn parse_connection_overrides(text: &str) -> Result<HashMap<IpAddr, i32>, ConfigError> {
     let refuse = |reason: &str| ConfigError::invalid_value("max.connections.per.ip.overrides", text, reason.to_owned());
     let mut overrides = HashMap::new();
     for entry in split_list(text) {

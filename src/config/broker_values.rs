@@ -139,6 +139,8 @@ broker_values! {
     log_flush_offset_checkpoint_interval_ms: i32 = "log.flush.offset.checkpoint.interval.ms";
     /// `log.flush.scheduler.interval.ms`: milliseconds between looks for logs that `flush.ms` wants on the disk.
     log_flush_scheduler_interval_ms: i64 = "log.flush.scheduler.interval.ms";
+    /// `log.initial.task.delay.ms`: milliseconds until background work on the logs begins.
+    log_initial_task_delay_ms: i64 = "log.initial.task.delay.ms";
     /// `log.retention.check.interval.ms`: milliseconds between looks for segments that retention deletes.
     log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms";
     /// `max.connections`: connections that may be open.
@@ -179,6 +181,8 @@ broker_values! {
     ottla_flush_max_unflushed_bytes: i64 = "ottla.flush.max.unflushed.bytes";
     /// `ottla.flush.max.unflushed.ms`: milliseconds after which what was appended is flushed.
     ottla_flush_max_unflushed_ms: i64 = "ottla.flush.max.unflushed.ms";
+    /// `ottla.log.format`: `kafka` or `json`.
+    ottla_log_format: String = "ottla.log.format";
     /// `ottla.scrub.interval.ms`: milliseconds between passes of the scrub.
     ottla_scrub_interval_ms: i64 = "ottla.scrub.interval.ms";
     /// `ottla.scrub.max.bytes.per.second`: most bytes a second that the scrub reads; 0 for no scrub.

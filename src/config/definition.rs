@@ -21,6 +21,10 @@ pub enum ConfigType {
     Double,
     /// Texts between commas.
     List,
+    /// The name of a class of the JVM.
+    Class,
+    /// A secret: never shown.
+    Password,
 }
 
 impl ConfigType {
@@ -34,6 +38,8 @@ impl ConfigType {
             Self::Long => 5,
             Self::Double => 6,
             Self::List => 7,
+            Self::Class => 8,
+            Self::Password => 9,
         }
     }
 
@@ -47,7 +53,25 @@ impl ConfigType {
             Self::Long => "LONG",
             Self::Double => "DOUBLE",
             Self::List => "LIST",
+            Self::Class => "CLASS",
+            Self::Password => "PASSWORD",
         }
+    }
+
+    /// The type of this name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Boolean,
+            Self::String,
+            Self::Int,
+            Self::Short,
+            Self::Long,
+            Self::Double,
+            Self::List,
+            Self::Class,
+            Self::Password,
+        ];
+        all.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -86,6 +110,8 @@ pub enum Validator {
     Between(i64, i64),
     /// A fraction between 0 and 1, both included.
     Fraction,
+    /// A number with a fraction between the bounds, both included.
+    DoubleBetween(f64, f64),
     /// A gzip level: 1 to 9, or -1 for the library's own.
     GzipLevel,
     /// One of these words.
@@ -109,7 +135,7 @@ pub enum ConfigValue {
     Integer(i64),
     /// Of [`ConfigType::Double`].
     Double(f64),
-    /// Of [`ConfigType::String`].
+    /// Of [`ConfigType::String`], [`ConfigType::Class`] and [`ConfigType::Password`].
     Text(String),
     /// Of [`ConfigType::List`].
     List(Vec<String>),
@@ -212,6 +238,11 @@ impl ConfigDefinition {
         self.default.and_then(|text| self.parse(text).ok()).unwrap_or(ConfigValue::Null)
     }
 
+    /// Whether values may be secrets, which nobody is shown.
+    pub fn is_sensitive(&self) -> bool {
+        self.kind == ConfigType::Password
+    }
+
     /// `ConfigDef.parseType`.
     fn parse_type(&self, text: &str) -> Result<ConfigValue, ConfigError> {
         let refuse = |reason: String| ConfigError::invalid_value(self.name, text, reason);
@@ -228,11 +259,12 @@ impl ConfigDefinition {
             }
             ConfigType::Long => text.parse::<i64>().map(ConfigValue::Integer).map_err(|_| not_a_number()),
             ConfigType::Double => text.parse::<f64>().map(ConfigValue::Double).map_err(|_| not_a_number()),
-            ConfigType::String => Ok(ConfigValue::Text(text.to_owned())),
+            ConfigType::String | ConfigType::Class | ConfigType::Password => Ok(ConfigValue::Text(text.to_owned())),
             ConfigType::List => Ok(ConfigValue::List(split_list(text))),
         }
     }
 
+    /// `Validator.ensureValid`.
     fn check(&self, value: &ConfigValue) -> Result<(), ConfigError> {
         let text = || value.text().unwrap_or_else(|| "null".to_owned());
         let refuse = |reason: String| Err(ConfigError::invalid_value(self.name, &text(), reason));
@@ -254,6 +286,12 @@ impl ConfigDefinition {
             }
             (Validator::Fraction, ConfigValue::Double(number)) if *number > 1.0 => {
                 refuse("Value must be no more than 1".to_owned())
+            }
+            (Validator::DoubleBetween(least, _), ConfigValue::Double(number)) if *number < least || number.is_nan() => {
+                refuse(format!("Value must be at least {}", java_double(least)))
+            }
+            (Validator::DoubleBetween(_, most), ConfigValue::Double(number)) if *number > most => {
+                refuse(format!("Value must be no more than {}", java_double(most)))
             }
             (Validator::GzipLevel, ConfigValue::Integer(number)) if *number != -1 && !(1..=9).contains(number) => {
                 refuse("Value must be between 1 and 9 or equal to -1".to_owned())

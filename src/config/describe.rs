@@ -1,9 +1,9 @@
 //! What DescribeConfigs says (`ConfigHelper`): every value with where it comes from and what it hides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::definition::{ConfigDefinition, ConfigType, UpdateMode};
-use super::known::kafka_configs;
+use super::known::{broker_definition, broker_keys, prefixed_definition};
 use super::log_config::topic_value;
 use super::state::Layers;
 use super::{BrokerConfig, table};
@@ -21,6 +21,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nowhere.
     Default,
+    /// The level of a logger.
+    DynamicBrokerLogger,
 }
 
 impl ConfigSource {
@@ -32,6 +34,7 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::DynamicBrokerLogger => 6,
         }
     }
 }
@@ -69,6 +72,20 @@ pub struct DescribedConfig {
 }
 
 impl DescribedConfig {
+    /// A logger with its level.
+    pub fn logger(name: String, level: &str) -> Self {
+        Self {
+            name,
+            value: Some(level.to_owned()),
+            source: ConfigSource::DynamicBrokerLogger,
+            read_only: false,
+            sensitive: false,
+            synonyms: Vec::new(),
+            kind: None,
+            documentation: None,
+        }
+    }
+
     /// The number of the type in responses; 0 for unknown.
     pub fn kind_id(&self) -> i8 {
         self.kind.map_or(0, ConfigType::id)
@@ -93,25 +110,23 @@ pub fn describe_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String
     table::TOPIC_CONFIGS.iter().map(describe).collect()
 }
 
-/// Every configuration of this broker, by name.
-pub fn describe_broker(config: &BrokerConfig) -> Vec<DescribedConfig> {
+/// Every configuration of this broker, by name: what Kafka would show, and what else was given. `wanted` names what is asked
+/// for; without names everything is.
+pub fn describe_broker(config: &BrokerConfig, wanted: &[&str]) -> Vec<DescribedConfig> {
     let state = config.state();
     let layers = &state.layers;
-    let internal: Vec<&str> = kafka_configs().filter(|key| key.internal).map(|key| key.name).collect();
-    let mut rows: Vec<DescribedConfig> = table::BROKER_CONFIGS
-        .iter()
-        .filter(|definition| !internal.contains(&definition.name))
-        .map(|definition| {
-            let value = layers.value(definition.name).text();
-            let synonyms = broker_places(layers, definition.name);
-            row(definition, value, synonyms, definition.update_mode == UpdateMode::ReadOnly)
-        })
-        .collect();
-    let dynamic = layers.broker.keys().chain(layers.cluster.keys());
-    let mut others: Vec<&String> = dynamic.filter(|name| table::broker_config(name).is_none()).collect();
-    others.sort();
-    others.dedup();
-    rows.extend(others.into_iter().map(|name| describe_other(layers, name)));
+    let given =
+        |name: &str| [&layers.broker, &layers.cluster, &*layers.fixed].iter().any(|layer| layer.contains_key(name));
+    let shown = broker_keys().iter().filter(|key| {
+        let name = key.definition.name;
+        !key.hidden || given(name) || (name.starts_with("ottla.") && wanted.contains(&name))
+    });
+    let mut rows: Vec<DescribedConfig> = shown.map(|key| describe_key(layers, &key.definition)).collect();
+    let others: BTreeSet<&String> =
+        layers.broker.keys().chain(layers.cluster.keys()).chain(layers.fixed.keys()).collect();
+    let others = others.into_iter().filter(|name| broker_definition(name).is_none());
+    rows.extend(others.map(|name| describe_other(layers, name)));
+    rows.retain(|row| wanted.is_empty() || wanted.contains(&row.name.as_str()));
     rows.sort_by(|left, right| left.name.cmp(&right.name));
     rows
 }
@@ -121,17 +136,21 @@ pub fn describe_cluster_defaults(config: &BrokerConfig) -> Vec<DescribedConfig> 
     let state = config.state();
     let only_cluster = Layers { cluster: state.layers.cluster.clone(), ..Layers::default() };
     let describe = |name: &String| {
-        let mut row = match table::broker_config(name) {
-            Some(definition) => {
-                let read_only = definition.update_mode == UpdateMode::ReadOnly;
-                row(definition, only_cluster.value(name).text(), place(&only_cluster, &[name]), read_only)
-            }
+        let mut row = match broker_definition(name) {
+            Some(definition) => describe_key(&only_cluster, definition),
             None => describe_other(&only_cluster, name),
         };
         row.synonyms.retain(|synonym| synonym.source == ConfigSource::DynamicDefaultBroker);
+        row.source = row.synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source);
         row
     };
     only_cluster.cluster.keys().map(describe).collect()
+}
+
+/// A configuration that Ottla or Kafka has.
+fn describe_key(layers: &Layers, definition: &'static ConfigDefinition) -> DescribedConfig {
+    let value = layers.value(definition.name).text();
+    row(definition, value, broker_places(layers, definition.name), definition.update_mode == UpdateMode::ReadOnly)
 }
 
 fn row(
@@ -140,7 +159,7 @@ fn row(
     synonyms: Vec<ConfigSynonym>,
     read_only: bool,
 ) -> DescribedConfig {
-    DescribedConfig {
+    let row = DescribedConfig {
         name: definition.name.to_owned(),
         value,
         source: synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source),
@@ -149,26 +168,36 @@ fn row(
         synonyms,
         kind: Some(definition.kind),
         documentation: Some(definition.documentation),
-    }
+    };
+    if definition.is_sensitive() { hidden(row) } else { row }
 }
 
-/// A dynamic value that Ottla keeps for a name it does not implement: shown when Kafka knows that it is no secret.
+/// A row whose values nobody is shown.
+fn hidden(mut row: DescribedConfig) -> DescribedConfig {
+    row.sensitive = true;
+    row.value = None;
+    row.synonyms.iter_mut().for_each(|synonym| synonym.value = None);
+    row
+}
+
+/// A name that was given and that Kafka does not have, unless it is one of a listener's own.
 fn describe_other(layers: &Layers, name: &str) -> DescribedConfig {
-    let is_public = kafka_configs().any(|key| key.scope == "broker" && key.name == name && key.kind != "PASSWORD");
-    let mut synonyms = place(layers, &[name]);
-    if !is_public {
-        synonyms.iter_mut().for_each(|synonym| synonym.value = None);
-    }
-    DescribedConfig {
+    let definition = prefixed_definition(name);
+    let base = definition.map(|definition| definition.name);
+    let names: Vec<&str> = std::iter::once(name).chain(base).collect();
+    let synonyms = place(layers, &names);
+    let row = DescribedConfig {
         name: name.to_owned(),
         value: synonyms.first().and_then(|synonym| synonym.value.clone()),
         source: synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source),
         read_only: true,
-        sensitive: !is_public,
+        sensitive: false,
         synonyms,
-        kind: None,
+        kind: definition.map(|definition| definition.kind),
         documentation: None,
-    }
+    };
+    // What Kafka does not know may be a secret.
+    if definition.is_none_or(ConfigDefinition::is_sensitive) { hidden(row) } else { row }
 }
 
 /// The places of a broker configuration. What stands before the configuration's own name is dropped, as Kafka does: so a
@@ -197,7 +226,7 @@ fn place(layers: &Layers, names: &[&str]) -> Vec<ConfigSynonym> {
         }
     }
     for name in names {
-        if let Some(default) = table::broker_config(name).and_then(|definition| definition.default) {
+        if let Some(default) = broker_definition(name).and_then(|definition| definition.default) {
             let (name, value) = ((*name).to_owned(), Some(default.to_owned()));
             synonyms.push(ConfigSynonym { name, value, source: ConfigSource::Default });
         }

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use super::definition::{ConfigDefinition, Validator};
+use super::known::broker_keys;
+use super::support::Support;
 use super::table::{BROKER_CONFIGS, TOPIC_CONFIGS};
 
-/// Every configuration that is implemented, as two Markdown tables.
+/// Every configuration as Markdown tables: what is implemented for brokers and topics, and what Kafka has beside that.
 pub fn render_markdown() -> String {
     let mut text = String::from(
         "### Broker configurations\n\n| Name | Type | Default | Values | Change | What it does |\n|---|---|---|---|---|---|\n",
@@ -19,6 +21,11 @@ pub fn render_markdown() -> String {
     for definition in TOPIC_CONFIGS {
         let synonyms: Vec<String> = definition.synonyms.iter().map(|synonym| format!("`{}`", synonym.name)).collect();
         render(&mut text, definition, &synonyms.join(", "));
+    }
+    text.push_str("\n### Broker configurations of Apache Kafka that are not implemented\n\n| Name | |\n|---|---|\n");
+    for key in broker_keys().iter().filter(|key| key.support != Support::Implemented) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| `{}` | {} |", key.definition.name, key.definition.documentation);
     }
     text
 }
@@ -46,6 +53,7 @@ fn values(validator: Validator) -> String {
         Validator::MinusOneOrAtLeast(least) => format!("-1, {least} or more"),
         Validator::Between(least, most) => format!("{least} to {most}"),
         Validator::Fraction => "0 to 1".to_owned(),
+        Validator::DoubleBetween(least, most) => format!("{least} to {most}"),
         Validator::GzipLevel => "1 to 9, -1".to_owned(),
         Validator::OneOf(words) | Validator::ListOf(words, _) => words.join(", "),
         Validator::Items(false) => "not empty".to_owned(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::describe::ConfigSource::{Default, DynamicBroker, DynamicDefaultBroker, DynamicTopic, StaticBroker};
 use super::{
-    BrokerConfig, ConfigSource, DescribedConfig, LogConfig, check_broker_overrides, describe_broker,
-    describe_cluster_defaults, describe_topic,
+    BrokerConfig, ConfigSource, DescribedConfig, KafkaConfigKey, LogConfig, check_broker_overrides, describe_broker,
+    describe_cluster_defaults, describe_topic, kafka_configs,
 };
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -65,7 +65,7 @@ fn values_in_other_units_give_values_and_no_source() {
         ("log.retention.hours", "168", Default),
     ];
     assert_row(&row(&rows, "retention.ms"), "100000", DynamicDefaultBroker, &places);
-    let rows = describe_broker(&config);
+    let rows = describe_broker(&config, &[]);
     assert_row(&row(&rows, "log.retention.ms"), "100000", DynamicDefaultBroker, &places);
     assert_eq!(row(&rows, "log.retention.minutes").value, None);
     assert_eq!(row(&rows, "log.retention.minutes").source, Default);
@@ -74,25 +74,70 @@ fn values_in_other_units_give_values_and_no_source() {
 #[test]
 fn broker_rows_say_what_can_change() {
     let config = broker(&[("node.id", "7"), ("num.partitions", "3")]);
-    let rows = describe_broker(&config);
+    let rows = describe_broker(&config, &[]);
     let id = row(&rows, "broker.id");
     assert_row(&id, "7", StaticBroker, &[("broker.id", "7", StaticBroker), ("broker.id", "-1", Default)]);
     assert!(id.read_only && !row(&rows, "message.max.bytes").read_only);
     assert_eq!(row(&rows, "num.partitions").kind_id(), 3);
     assert!(rows.is_sorted_by(|left, right| left.name < right.name));
-    assert!(rows.iter().all(|row| row.documentation.is_some() && !row.sensitive));
+    assert!(rows.iter().all(|row| row.documentation.is_some() && (!row.sensitive || row.value.is_none())));
 }
 
 #[test]
 fn names_that_ottla_does_not_have_are_kept_and_hidden() {
     let config = broker(&[]);
     let warnings = config.update_dynamic(map(&[("num.network.threads", "2")]), map(&[("foo", "secret")]));
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    let rows = describe_broker(&config);
+    assert_eq!(warnings, ["dynamic configuration foo: Ottla does not know it; it is kept and has no effect"]);
+    let rows = describe_broker(&config, &[]);
     let foo = row(&rows, "foo");
     assert_eq!((foo.value, foo.sensitive, foo.read_only, foo.source), (None, true, true, DynamicBroker));
     assert_eq!(foo.synonyms[0].value, None);
     assert_eq!(row(&rows, "num.network.threads").value.as_deref(), Some("2"));
+}
+
+#[test]
+fn the_rows_are_those_of_kafka() {
+    let names = |config: &BrokerConfig, wanted: &[&str]| -> Vec<String> {
+        describe_broker(config, wanted).into_iter().map(|row| row.name).collect()
+    };
+    let is_shown = |key: &KafkaConfigKey| key.scope == "broker" && !key.internal && key.update_mode != "dynamic-only";
+    let mut kafkas: Vec<&str> = kafka_configs().filter(is_shown).map(|key| key.name).collect();
+    kafkas.sort_unstable();
+    assert_eq!(names(&broker(&[]), &[]), kafkas);
+    assert!(kafkas.len() > 300);
+    // What is asked for by name is shown, and what was given.
+    assert_eq!(names(&broker(&[]), &["ottla.memory.bytes", "broker.rack"]), ["broker.rack", "ottla.memory.bytes"]);
+    let given = broker(&[("ottla.memory.bytes", "2000000"), ("log.initial.task.delay.ms", "5"), ("no.such", "x")]);
+    assert_eq!(names(&given, &[]).len(), kafkas.len() + 3);
+    let hidden = row(&describe_broker(&given, &[]), "no.such");
+    assert_eq!(
+        (hidden.value.as_deref(), hidden.sensitive, hidden.kind_id(), hidden.source),
+        (None, true, 0, StaticBroker)
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let config = broker(&[("ssl.key.password", "x"), ("listener.name.a.plain.sasl.jaas.config", "y")]);
+    let rows = describe_broker(&config, &[]);
+    for name in ["ssl.key.password", "listener.name.a.plain.sasl.jaas.config"] {
+        let row = row(&rows, name);
+        assert_eq!((row.value.as_deref(), row.sensitive, row.kind_id(), row.source), (None, true, 9, StaticBroker));
+        assert!(row.synonyms.iter().all(|synonym| synonym.value.is_none()));
+    }
+    assert!(!format!("{rows:?}").contains("\"y\""));
+}
+
+#[test]
+fn numbers_of_threads_change_step_by_step() {
+    let config = broker(&[("num.io.threads", "4")]);
+    let check = |threads: &str| {
+        check_broker_overrides(&config, false, &map(&[("num.io.threads", threads)])).map_err(|error| error.to_string())
+    };
+    assert_eq!(check("8"), Ok(()));
+    let failed = "Dynamic thread count update validation failed for num.io.threads";
+    assert_eq!(check("9"), Err(format!("{failed}=9, value should not be greater than double the current value 4")));
+    assert_eq!(check("1"), Err(format!("{failed}=1, value should be at least half the current value 4")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A topic's configuration as storage and replica read it (`LogConfig`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::record::{Compression, CompressionType, TimestampType};
 
@@ -60,6 +61,8 @@ pub struct LogConfig {
     pub preallocate: bool,
     /// `unclean.leader.election.enable`.
     pub unclean_leader_election_enable: bool,
+    /// The topic's own values, as text.
+    pub overrides: Arc<BTreeMap<String, String>>,
     /// `ottla.validate.compressed.batches`, of which topics have no value of their own.
     pub validate_compressed_batches: bool,
 }
@@ -150,6 +153,7 @@ impl<'a> Values<'a> {
             _ => TimestampType::CreateTime,
         };
         LogConfig {
+            overrides: Arc::new(self.overrides.clone()),
             segment_bytes: self.read("segment.bytes"),
             segment_ms: self.read("segment.ms"),
             segment_jitter_ms: self.read("segment.jitter.ms"),

@@ -1,7 +1,8 @@
 //! Configuration: one table of every broker and topic configuration that is implemented, and everything driven by it.
 //!
 //! Contract: a key is in the table when the broker honours it, with Kafka's name, type, default, validator and update mode
-//! (`KafkaConfig`, `LogConfig`, `DynamicBrokerConfig`). The rooms read typed values: [`BrokerConfig`] (what was given at the
+//! (`KafkaConfig`, `LogConfig`, `DynamicBrokerConfig`). Every other key of Apache Kafka 4.3 is known too (`known.rs`): checked,
+//! described and kept as Kafka does, and either accepted with a reason or named as missing (`support.rs`). The rooms read typed values: [`BrokerConfig`] (what was given at the
 //! start, and over it the dynamic values of the metadata image, swapped atomically) and [`LogConfig`] (one topic). The room
 //! does no input or output: texts come in, values and texts go out.
 
@@ -22,6 +23,7 @@ mod nearest;
 mod properties;
 mod start_options;
 mod state;
+mod support;
 pub mod table;
 #[cfg(test)]
 mod table_tests;
@@ -33,10 +35,11 @@ pub use describe::{
     ConfigSource, ConfigSynonym, DescribedConfig, describe_broker, describe_cluster_defaults, describe_topic,
 };
 pub use documentation::render_markdown;
-pub use environment::property_of_variable;
+pub use environment::{FileVariable, property_of_variable, variables_in_files};
 pub use error::ConfigError;
-pub use known::{KafkaConfigKey, is_known_to_kafka, kafka_configs};
+pub use known::{BrokerKey, KafkaConfigKey, broker_key, broker_keys, is_known_to_kafka, kafka_configs};
 pub use listeners::{ListenerEndpoint, SecurityProtocol};
 pub use log_config::LogConfig;
 pub use properties::{Property, parse_properties};
 pub use start_options::{DeclaredTopic, StartInput, StartOptions};
+pub use support::Support;

@@ -1,6 +1,6 @@
 //! The name that was probably meant.
 
-use super::known::kafka_configs;
+use super::known::broker_keys;
 use super::table;
 
 /// What to tell someone who gave the broker a configuration that neither Ottla nor Kafka has.
@@ -14,10 +14,10 @@ pub(super) fn hint(name: &str) -> Option<String> {
 
 /// The broker configuration whose name differs least, if it differs little.
 fn nearest(name: &str) -> Option<&'static str> {
-    let ours = table::BROKER_CONFIGS.iter().map(|definition| definition.name);
-    let kafkas = kafka_configs().filter(|key| key.scope == "broker").map(|key| key.name);
     let most = (name.len() / 4).clamp(1, 6);
-    ours.chain(kafkas)
+    broker_keys()
+        .iter()
+        .map(|key| key.definition.name)
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::environment::property_of_variable;
-use super::known::is_known_to_kafka;
+use super::environment::{EnvironmentSettings, read_environment, topics_of_environment};
+use super::known::{broker_key, prefixed_definition, without_listener};
 use super::properties::parse_properties;
+use super::support::{Support, is_retired};
 use super::{BrokerConfig, ConfigError, LogConfig, nearest, table};
 
 /// A topic that exists when the port opens.
@@ -23,7 +24,8 @@ pub struct DeclaredTopic {
 pub struct StartInput {
     /// Name and content of the properties file.
     pub file: Option<(String, String)>,
-    /// The environment; variables that do not begin with `KAFKA_` are left alone, but `CLUSTER_ID`.
+    /// The environment; variables that do not begin with `KAFKA_` or `OTTLA_` are left alone, but `CLUSTER_ID`. What stands in
+    /// files ([`super::variables_in_files`]) is in it already.
     pub environment: Vec<(String, String)>,
     /// `--data`.
     pub data: Option<String>,
@@ -45,6 +47,8 @@ pub struct StartOptions {
     pub topics: Vec<DeclaredTopic>,
     /// The cluster id of a data directory that is formatted now (`CLUSTER_ID`); a random one without.
     pub cluster_id: Option<String>,
+    /// Loggers by Kafka's names with their levels (`KAFKA_LOG4J_LOGGERS`); `root` is every other.
+    pub log_levels: Vec<(String, String)>,
     /// What was given and has no effect, one text each.
     pub warnings: Vec<String>,
 }
@@ -65,22 +69,17 @@ impl StartOptions {
     /// The first thing that cannot be understood or used, with the place where it was given.
     pub fn read(input: &StartInput) -> Result<Self, ConfigError> {
         let mut given = BTreeMap::new();
-        let mut cluster_id = None;
         if let Some((file, text)) = &input.file {
             for property in parse_properties(file, text)? {
                 let place = format!("{file}:{}", property.line);
                 given.insert(property.key, Given { value: property.value, place });
             }
         }
-        for (variable, value) in &input.environment {
-            if variable == "CLUSTER_ID" {
-                cluster_id = Some(value.clone());
-            } else if let Some(property) = property_of_variable(variable) {
-                given.insert(
-                    property,
-                    Given { value: value.clone(), place: format!("environment variable {variable}") },
-                );
-            }
+        let EnvironmentSettings { properties, cluster_id, log_levels, mut warnings } =
+            read_environment(&input.environment);
+        for property in properties {
+            let place = format!("environment variable {}", property.variable);
+            given.insert(property.key, Given { value: property.value, place });
         }
         listen_where_advertised(&mut given);
         if let Some(data) = &input.data {
@@ -93,10 +92,16 @@ impl StartOptions {
             let place = format!("--override {option}");
             given.insert(name.trim().to_owned(), Given { value: value.to_owned(), place });
         }
-        let warnings = check_keys(&given)?;
+        warnings.extend(check_keys(&given)?);
         let config = BrokerConfig::new(given.into_iter().map(|(name, given)| (name, given.value)).collect())?;
-        let topics = input.topics.iter().map(|text| parse_topic(text, &config)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { config, ephemeral: input.ephemeral, topics, cluster_id, warnings })
+        let mut topics = topics_of_environment(&input.environment)?;
+        for topic in &topics {
+            check_topic(topic, &config).map_err(|error| error.at("environment variable KAFKA_CREATE_TOPICS"))?;
+        }
+        for text in &input.topics {
+            topics.push(parse_topic(text, &config)?);
+        }
+        Ok(Self { config, ephemeral: input.ephemeral, topics, cluster_id, log_levels, warnings })
     }
 }
 
@@ -115,43 +120,79 @@ fn listen_where_advertised(given: &mut BTreeMap<String, Given>) {
     given.insert("listeners".to_owned(), Given { value, place });
 }
 
+/// Names that a check of the keys collects, to be told in one line each.
+#[derive(Default)]
+struct WithoutEffect<'a> {
+    not_implemented: Vec<&'a str>,
+    retired: Vec<&'a str>,
+}
+
 /// Checks every value by itself, and says which keys have no effect.
 fn check_keys(given: &BTreeMap<String, Given>) -> Result<Vec<String>, ConfigError> {
     let mut warnings = Vec::new();
-    let mut not_implemented = Vec::new();
+    let mut without_effect = WithoutEffect::default();
     for (name, Given { value, place }) in given {
-        if let Some(definition) = table::broker_config(name) {
-            definition.parse(value).map_err(|error| error.at(place))?;
-            if table::WITHOUT_EFFECT.contains(&definition.name) {
-                not_implemented.push(name.as_str());
-            }
-        } else if REFUSED.contains(&name.as_str()) && !value.trim().is_empty() {
+        if REFUSED.contains(&name.as_str()) && !value.trim().is_empty() {
             let reason = "not implemented yet: Ottla would let everyone do everything; remove it to accept that";
             return Err(ConfigError::invalid_value(name, value, reason).at(place));
-        } else if is_known_to_kafka(name) {
-            not_implemented.push(name.as_str());
-        } else {
-            let hint = nearest::hint(name).map(|hint| format!("; {hint}")).unwrap_or_default();
-            warnings.push(format!("{place}: unknown configuration {name} is ignored{hint}"));
+        }
+        let definition = prefixed_definition(name);
+        if let Some(definition) = definition {
+            definition.parse(value).map_err(|error| error.at(place))?;
+        }
+        let support = broker_key(name).map(|key| key.support);
+        let is_default = || definition.is_some_and(|definition| definition.default == Some(value.trim()));
+        match support {
+            Some(Support::Implemented) if table::WITHOUT_EFFECT.contains(&name.as_str()) => {
+                without_effect.not_implemented.push(name);
+            }
+            Some(Support::Implemented | Support::Accepted(_)) => {}
+            Some(Support::NotYet(_)) if is_default() => {}
+            Some(Support::NotYet(_)) => without_effect.not_implemented.push(name),
+            // A listener has no values of its own yet.
+            None if definition.is_some() && without_listener(name).next().is_some() => {
+                without_effect.not_implemented.push(name);
+            }
+            None if OF_AUTHORIZERS.contains(&name.as_str()) => without_effect.not_implemented.push(name),
+            None if is_retired(name) => without_effect.retired.push(name),
+            None => {
+                let hint = nearest::hint(name).map(|hint| format!("; {hint}")).unwrap_or_default();
+                warnings.push(format!("{place}: unknown configuration {name} is ignored{hint}"));
+            }
         }
     }
+    let WithoutEffect { not_implemented, retired } = without_effect;
     if !not_implemented.is_empty() {
         let names = not_implemented.join(", ");
         warnings.push(format!("these Kafka configurations are not implemented yet and have no effect: {names}"));
     }
+    if !retired.is_empty() {
+        let names = retired.join(", ");
+        warnings
+            .push(format!("these configurations are of older releases or other distributions and not needed: {names}"));
+    }
     Ok(warnings)
+}
+
+/// What Kafka's authorizer reads by itself, so that Kafka's own table does not have it.
+const OF_AUTHORIZERS: [&str; 2] = ["allow.everyone.if.no.acl.found", "super.users"];
+
+/// Whether a topic of this name can exist and have these configurations.
+fn check_topic(topic: &DeclaredTopic, config: &BrokerConfig) -> Result<(), ConfigError> {
+    let name = topic.name.as_str();
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(is_legal) {
+        return Err(ConfigError::Invalid(format!(
+            "'{name}' is no topic name: 1 to 249 ASCII letters, digits, '.', '_' and '-' (not '.' or '..')"
+        )));
+    }
+    LogConfig::from_overrides(config, &topic.configs).map(drop)
 }
 
 fn parse_topic(text: &str, config: &BrokerConfig) -> Result<DeclaredTopic, ConfigError> {
     let refuse = |reason: String| ConfigError::Invalid(format!("--topic {text}: {reason}"));
     let mut parts = text.splitn(3, ':');
     let name = parts.next().unwrap_or_default();
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(is_legal) {
-        return Err(refuse(format!(
-            "'{name}' is no topic name: 1 to 249 ASCII letters, digits, '.', '_' and '-' (not '.' or '..')"
-        )));
-    }
     let partitions = match parts.next().filter(|count| !count.is_empty()) {
         None => None,
         Some(count) => match count.parse::<i32>() {
@@ -181,8 +222,9 @@ fn parse_topic(text: &str, config: &BrokerConfig) -> Result<DeclaredTopic, Confi
             (None, None) => return Err(refuse(format!("'{item}' is no configuration; expected key=value"))),
         }
     }
-    LogConfig::from_overrides(config, &configs).map_err(|error| error.at(format!("--topic {text}")))?;
-    Ok(DeclaredTopic { name: name.to_owned(), partitions, configs })
+    let topic = DeclaredTopic { name: name.to_owned(), partitions, configs };
+    check_topic(&topic, config).map_err(|error| error.at(format!("--topic {text}")))?;
+    Ok(topic)
 }
 
 #[cfg(test)]

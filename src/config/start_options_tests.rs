@@ -57,10 +57,7 @@ fn the_file_of_a_stock_kafka_is_taken() {
     ));
     assert_eq!(options.config.listeners().len(), 1);
     assert_eq!(options.config.advertised_listeners()[0].host, "localhost");
-    assert_eq!(
-        options.warnings,
-        ["these Kafka configurations are not implemented yet and have no effect: num.io.threads, num.network.threads"]
-    );
+    assert!(options.warnings.is_empty(), "{:?}", options.warnings);
 }
 
 #[test]
@@ -93,6 +90,10 @@ fn errors_say_where() {
         refused(&variables(&[("KAFKA_LOG_SEGMENT_BYTES", "5")])),
         "environment variable KAFKA_LOG_SEGMENT_BYTES: Invalid value 5 for configuration log.segment.bytes: Value must be at \
          least 1048576"
+    );
+    assert_eq!(
+        refused(&file("num.io.threads=none")),
+        "server.properties:1: Invalid value none for configuration num.io.threads: Not a number of type INT"
     );
     let input = StartInput { overrides: vec!["num.partitions".to_owned()], ..StartInput::default() };
     assert!(refused(&input).starts_with("--override num.partitions: expected key=value"));
@@ -149,16 +150,40 @@ fn units_are_converted() {
 
 #[test]
 fn mistakes_are_named() {
-    let options = read(&file("listners=PLAINTEXT://:1\nretention.ms=1\nzookeeper.connect=localhost:2181"));
+    let options = read(&file(
+        "listners=PLAINTEXT://:1\nretention.ms=1\nzookeeper.connect=localhost:2181\nconfluent.license.topic=x\nssl.client.auth=none\n\
+         ssl.keystore.location=/x\nsuper.users=User:a\nlistener.name.a.max.connections=5\nlog.preallocate=false",
+    ));
     assert_eq!(
         options.warnings,
         [
             "server.properties:1: unknown configuration listners is ignored; did you mean listeners?",
             "server.properties:2: unknown configuration retention.ms is ignored; it is a topic configuration; the broker's \
              default for all topics is log.retention.ms",
-            "server.properties:3: unknown configuration zookeeper.connect is ignored",
+            "these Kafka configurations are not implemented yet and have no effect: listener.name.a.max.connections, \
+             log.preallocate, ssl.keystore.location, super.users",
+            "these configurations are of older releases or other distributions and not needed: confluent.license.topic, \
+             zookeeper.connect",
         ]
     );
+}
+
+#[test]
+fn variables_declare_topics_and_levels() {
+    let options = read(&variables(&[
+        ("KAFKA_CREATE_TOPICS", "a:3:1,b:1:1:compact"),
+        ("KAFKA_LOG4J_ROOT_LOGLEVEL", "WARN"),
+        ("KAFKA_CFG_NUM_PARTITIONS", "4"),
+    ]));
+    let topics: Vec<(&str, Option<i32>)> =
+        options.topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+    assert_eq!(topics, [("a", Some(3)), ("b", Some(1))]);
+    assert_eq!(options.log_levels, [("root".to_owned(), "WARN".to_owned())]);
+    assert_eq!(options.config.num_partitions(), 4);
+    for (text, expected) in [("a b:1:1", "no topic name"), ("a:1:1:never", "String must be one of: compact, delete")] {
+        let error = refused(&variables(&[("KAFKA_CREATE_TOPICS", text)]));
+        assert!(error.starts_with("environment variable KAFKA_CREATE_TOPICS") && error.contains(expected), "{error}");
+    }
 }
 
 #[test]

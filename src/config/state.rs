@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::broker_values::BrokerValues;
 use super::definition::{ConfigDefinition, ConfigValue, UpdateMode};
-use super::table;
+use super::known::broker_definition;
 
 /// Values as text by name, in each place where they can be given.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Layers {
 impl Layers {
     /// The value in force.
     pub(super) fn value(&self, name: &str) -> ConfigValue {
-        table::broker_config(name).map_or(ConfigValue::Null, |definition| self.value_of(definition))
+        broker_definition(name).map_or(ConfigValue::Null, |definition| self.value_of(definition))
     }
 
     fn value_of(&self, definition: &ConfigDefinition) -> ConfigValue {

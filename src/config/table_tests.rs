@@ -15,9 +15,6 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("controller.listener.names", "no configuration is needed: the controller is in the process"),
     ("listeners", "listeners are opened at the start only"),
     ("listener.security.protocol.map", "listeners are opened at the start only"),
-    ("max.connections", "the limits of the server are made at the start"),
-    ("max.connections.per.ip", "the limits of the server are made at the start"),
-    ("max.connections.per.ip.overrides", "the limits of the server are made at the start"),
     ("num.recovery.threads.per.data.dir", "recovery is over before dynamic values are known"),
 ];
 

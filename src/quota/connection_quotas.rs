@@ -16,17 +16,25 @@ pub enum ConnectionRefusal {
     PerAddress,
 }
 
+/// How many connections there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// `max.connections`.
+    pub total: usize,
+    /// `max.connections.per.ip`.
+    pub per_address: usize,
+    /// `max.connections.per.ip.overrides`.
+    pub overrides: HashMap<IpAddr, usize>,
+}
+
 /// Counts connections.
 pub struct ConnectionQuotas {
-    max_total: usize,
-    max_per_address: usize,
-    overrides: HashMap<IpAddr, usize>,
     counts: Mutex<Counts>,
     freed: Notify,
 }
 
-#[derive(Default)]
 struct Counts {
+    limits: ConnectionLimits,
     total: usize,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -38,19 +46,28 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionQuotas {
-    /// `max.connections`, `max.connections.per.ip` and `max.connections.per.ip.overrides`.
-    pub fn new(max_total: usize, max_per_address: usize, overrides: HashMap<IpAddr, usize>) -> Arc<Self> {
-        Arc::new(Self { max_total, max_per_address, overrides, counts: Mutex::default(), freed: Notify::new() })
+    /// With these limits.
+    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
+        let counts = Counts { limits, total: 0, by_address: HashMap::new() };
+        Arc::new(Self { counts: Mutex::new(counts), freed: Notify::new() })
+    }
+
+    /// Other limits from now on. Connections that are too many for them stay until they end.
+    pub fn set_limits(&self, limits: ConnectionLimits) {
+        self.counts.lock().limits = limits;
+        // There may be room now for who waits.
+        self.freed.notify_one();
     }
 
     /// Takes a place for a connection from `address`.
     pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, ConnectionRefusal> {
         let address = address.to_canonical();
         let mut counts = self.counts.lock();
-        if counts.total >= self.max_total {
+        let counts = &mut *counts;
+        if counts.total >= counts.limits.total {
             return Err(ConnectionRefusal::Total);
         }
-        let allowed = self.overrides.get(&address).copied().unwrap_or(self.max_per_address);
+        let allowed = counts.limits.overrides.get(&address).copied().unwrap_or(counts.limits.per_address);
         let count = counts.by_address.entry(address).or_default();
         if *count >= allowed {
             if *count == 0 {
@@ -99,7 +116,8 @@ mod tests {
         let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
         let other: IpAddr = "10.0.0.1".parse().expect("an address");
         let third: IpAddr = "10.0.0.2".parse().expect("an address");
-        let quotas = ConnectionQuotas::new(4, 2, HashMap::from([(other, 1), (third, 0)]));
+        let overrides = HashMap::from([(other, 1), (third, 0)]);
+        let quotas = ConnectionQuotas::new(ConnectionLimits { total: 4, per_address: 2, overrides });
         let first = quotas.acquire(home).expect("a place");
         let _second = quotas.acquire(mapped).expect("a place");
         assert_eq!(quotas.acquire(home).err(), Some(ConnectionRefusal::PerAddress));
@@ -112,5 +130,8 @@ mod tests {
         assert_eq!(quotas.acquire("10.0.0.4".parse().expect("an address")).err(), Some(ConnectionRefusal::Total));
         assert_eq!(quotas.total(), 4);
         assert!(!quotas.counts.lock().by_address.contains_key(&third));
+        quotas.set_limits(ConnectionLimits { total: 5, per_address: 1, overrides: HashMap::new() });
+        assert_eq!(quotas.acquire(home).err(), Some(ConnectionRefusal::PerAddress));
+        let _sixth = quotas.acquire(third).expect("a place");
     }
 }

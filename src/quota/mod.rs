@@ -5,4 +5,4 @@
 
 mod connection_quotas;
 
-pub use connection_quotas::{ConnectionPermit, ConnectionQuotas, ConnectionRefusal};
+pub use connection_quotas::{ConnectionLimits, ConnectionPermit, ConnectionQuotas, ConnectionRefusal};

@@ -19,7 +19,7 @@ mod response_writer;
 mod transport;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::env::{BoxFuture, Env};
-use crate::quota::ConnectionQuotas;
+use crate::quota::{ConnectionLimits, ConnectionQuotas};
 use crate::telemetry::Metrics;
 use crate::wire;
 use cold_reads::ColdReads;
@@ -47,12 +47,8 @@ pub struct ServerOptions {
     pub frame_limits: FrameLimits,
     /// Bytes that all frames together may take.
     pub frame_memory: usize,
-    /// `max.connections`.
-    pub max_connections: usize,
-    /// `max.connections.per.ip`.
-    pub max_connections_per_address: usize,
-    /// `max.connections.per.ip.overrides`.
-    pub max_connections_overrides: HashMap<IpAddr, usize>,
+    /// Connections that may be open at first; [`ConnectionQuotas::set_limits`] changes it.
+    pub connection_limits: ConnectionLimits,
     /// `connections.max.idle.ms`.
     pub max_idle: Duration,
     /// How long a peer may take nothing of its answers.
@@ -74,9 +70,11 @@ impl Default for ServerOptions {
                 minimum_rate: 16 * 1024,
             },
             frame_memory: 256 * 1024 * 1024,
-            max_connections: usize::MAX,
-            max_connections_per_address: usize::MAX,
-            max_connections_overrides: HashMap::new(),
+            connection_limits: ConnectionLimits {
+                total: usize::MAX,
+                per_address: usize::MAX,
+                overrides: HashMap::new(),
+            },
             max_idle: Duration::from_secs(600),
             write_stall: Duration::from_secs(30),
             backlog: 1024,
@@ -119,11 +117,7 @@ impl Server {
             cold_reads: ColdReads::new(Arc::clone(&env.spawn)),
             phase: phase_receiver,
         });
-        let quotas = ConnectionQuotas::new(
-            options.max_connections,
-            options.max_connections_per_address,
-            options.max_connections_overrides.clone(),
-        );
+        let quotas = ConnectionQuotas::new(options.connection_limits.clone());
         let acceptors = Arc::new(Acceptors {
             shared: Arc::clone(&shared),
             quotas: Arc::clone(&quotas),
@@ -142,6 +136,11 @@ impl Server {
     /// Names and addresses of the listeners, in their order.
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
+    }
+
+    /// What counts connections, to give it other limits.
+    pub fn connection_quotas(&self) -> &Arc<ConnectionQuotas> {
+        &self.quotas
     }
 
     /// Connections now.

@@ -521,7 +521,8 @@ async fn files_are_sent_and_a_short_one_ends_the_connection() {
 
 #[tokio::test]
 async fn connection_limits_hold() {
-    let options = ServerOptions { max_connections: 3, max_connections_per_address: 2, ..ServerOptions::default() };
+    let connection_limits = ConnectionLimits { total: 3, per_address: 2, overrides: HashMap::new() };
+    let options = ServerOptions { connection_limits, ..ServerOptions::default() };
     let fixture = Fixture::start(&options, echo);
     let mut first = fixture.connect().await;
     let mut second = fixture.connect().await;
@@ -538,7 +539,8 @@ async fn connection_limits_hold() {
 
 #[tokio::test]
 async fn connections_beyond_the_total_wait_for_a_place() {
-    let options = ServerOptions { max_connections: 1, ..ServerOptions::default() };
+    let connection_limits = ConnectionLimits { total: 1, ..ServerOptions::default().connection_limits };
+    let options = ServerOptions { connection_limits, ..ServerOptions::default() };
     let fixture = Fixture::start(&options, echo);
     let mut first = fixture.connect().await;
     ask(&mut first, PLAIN, "x").await;

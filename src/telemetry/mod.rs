@@ -1,20 +1,15 @@
 //! What the broker says of itself: log lines in Kafka's layout and a registry of metrics.
 //!
 //! Contract: every metric is a row of one table (`metrics.rs`) with its documentation; whoever counts holds a reference
-//! to the registry and pays one relaxed atomic operation. Log lines go to standard output, as the official image's.
+//! to the registry and pays one relaxed atomic operation. Log lines go to standard output, as the official image's, under the
+//! names of Kafka's loggers, whose levels can change at any time (`loggers.rs`).
 
 mod log_format;
+mod loggers;
 mod metrics;
+mod subscriber;
 
-pub use log_format::KafkaFormat;
+pub use log_format::LogFormat;
+pub use loggers::{LOG_LEVELS, LogLevels, ROOT_LOGGER, log_levels, logger_of};
 pub use metrics::{Counter, Gauge, GaugeGuard, MetricKind, MetricSample, Metrics};
-
-/// Sends log lines to standard output; `filter` as `RUST_LOG`, `info` when it is not given or cannot be read.
-pub fn init_logging(filter: Option<&str>) {
-    let filter = filter.and_then(|text| tracing_subscriber::EnvFilter::try_new(text).ok());
-    let filter = filter.unwrap_or_else(|| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).event_format(KafkaFormat).finish();
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
-        tracing::debug!("logging was set up before");
-    }
-}
+pub use subscriber::init_logging;

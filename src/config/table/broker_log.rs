@@ -154,6 +154,14 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "The default of the topics' `segment.index.bytes`.",
     ),
     row(
+        "log.initial.task.delay.ms",
+        Long,
+        Some("30000"),
+        AtLeast(0),
+        ReadOnly,
+        "Milliseconds from the start until retention, flushing and checkpoints begin.",
+    ),
+    row(
         "log.local.retention.bytes",
         Long,
         Some("-2"),

@@ -171,14 +171,21 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         ReadOnly,
         "The addresses that the broker listens on, as `NAME://host:port`; an empty host is every address.",
     ),
-    row("max.connections", Int, INT_MAX, AtLeast(0), ReadOnly, "Connections that may be open."),
-    row("max.connections.per.ip", Int, INT_MAX, AtLeast(0), ReadOnly, "Connections that may be open from one address."),
+    row("max.connections", Int, INT_MAX, AtLeast(0), ClusterWide, "Connections that may be open."),
+    row(
+        "max.connections.per.ip",
+        Int,
+        INT_MAX,
+        AtLeast(0),
+        ClusterWide,
+        "Connections that may be open from one address.",
+    ),
     row(
         "max.connections.per.ip.overrides",
         String,
         Some(""),
         Any,
-        ReadOnly,
+        ClusterWide,
         "Other numbers of connections for single addresses, as `address:number` between commas.",
     ),
     row(
@@ -271,6 +278,14 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "`segment.bytes` of `__consumer_offsets` when it is created.",
     ),
     row(
+        "ottla.log.format",
+        String,
+        Some("kafka"),
+        OneOf(&["kafka", "json"]),
+        ReadOnly,
+        "How log lines look: `kafka` as those of Apache Kafka's layout, `json` one object a line.",
+    ),
+    row(
         "ottla.memory.bytes",
         Long,
         Some("-1"),
@@ -281,10 +296,10 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
     row(
         "process.roles",
         List,
-        Some(""),
+        Some("broker,controller"),
         ListOf(&["broker", "controller"], true),
         ReadOnly,
-        "`broker,controller`: the process is both. No value means the same.",
+        "`broker,controller`: the process is both.",
     ),
     row(
         "queued.max.request.bytes",

@@ -59,8 +59,6 @@ struct Resource<'a> {
     kind: i8,
     name: &'a str,
     changes: Vec<Change<'a>>,
-    /// Whether what is not named is removed (AlterConfigs).
-    replaces_all: bool,
 }
 
 type Outcome = Result<Vec<MetadataRecord>, ApiError>;
@@ -77,7 +75,6 @@ pub fn incremental_alter_configs(
             kind: resource.resource_type,
             name: &resource.resource_name,
             changes: resource.configs.iter().map(incremental_change).collect(),
-            replaces_all: false,
         })
         .collect();
     let (outcomes, records) = alter(&resources, |resource| incremental(context, resource));
@@ -114,7 +111,6 @@ pub fn alter_configs(
                 .iter()
                 .map(|config| Change { name: &config.name, value: config.value.as_deref(), operation: 0 })
                 .collect(),
-            replaces_all: true,
         })
         .collect();
     let (outcomes, records) = alter(&resources, |resource| replace(context, resource));
@@ -181,43 +177,14 @@ fn preprocess(context: &ControlContext<'_>, resource: &Resource<'_>) -> Result<C
             check_own_node_id(context.node_id, resource.name)?;
         }
         ConfigResourceType::Broker | ConfigResourceType::Topic => {}
-        ConfigResourceType::BrokerLogger => check_loggers(context, resource)?,
+        // The broker that takes the request changes its loggers itself; AlterConfigs knows of none.
+        ConfigResourceType::BrokerLogger => return Err(unknown()),
         // Configurations of groups belong to KIP-848, those of client metrics to KIP-714.
         ConfigResourceType::ClientMetrics | ConfigResourceType::Group => {
             return Err(invalid_request(format!("Configurations of {} are not supported", kind.name())));
         }
     }
     Ok(ConfigResource { kind, name: resource.name.into() })
-}
-
-/// The broker has no loggers whose level can be changed (`RuntimeLoggerManager`); AlterConfigs does not know of any.
-fn check_loggers(context: &ControlContext<'_>, resource: &Resource<'_>) -> Result<(), ApiError> {
-    if resource.replaces_all {
-        return Err(invalid_request(format!("Unknown resource type {}", resource.kind)));
-    }
-    match resource.name.parse::<i32>() {
-        Err(_) => {
-            return Err(invalid_request(format!("Node id must be an integer, but it is: {}", resource.name)));
-        }
-        Ok(id) if id != context.node_id => {
-            let message = format!("Unexpected node id. Expected {}, but received {id}", context.node_id);
-            return Err(invalid_request(message));
-        }
-        Ok(_) => {}
-    }
-    match resource.changes.first() {
-        None => Ok(()),
-        Some(change) => match Operation::from_id(change.operation) {
-            Some(operation @ (Operation::Append | Operation::Subtract)) => {
-                let message = format!("{} operation is not allowed for the BROKER_LOGGER resource", operation.name());
-                Err(invalid_request(message))
-            }
-            _ => {
-                let message = format!("Logger {} does not exist!", change.name);
-                Err(ApiError::new(ResponseError::InvalidConfig, message))
-            }
-        },
-    }
 }
 
 /// A broker takes changes of itself only (`validateResourceNameIsCurrentNodeId`).

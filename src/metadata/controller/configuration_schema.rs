@@ -8,7 +8,7 @@ use kafka_protocol::error::ResponseError;
 use super::super::api_error::ApiError;
 use super::super::image::ConfigResourceType;
 use crate::config::{
-    BrokerConfig, ConfigError, ConfigType, LogConfig, check_broker_overrides, is_known_to_kafka, table,
+    BrokerConfig, ConfigError, ConfigType, LogConfig, broker_key, check_broker_overrides, is_known_to_kafka, table,
 };
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TRANSACTION_STATE_TOPIC_NAME};
 
@@ -51,7 +51,7 @@ pub(super) fn internal_topic(config: &BrokerConfig, name: &str) -> Option<Intern
 fn definition(kind: ConfigResourceType, name: &str) -> Option<&'static crate::config::ConfigDefinition> {
     match kind {
         ConfigResourceType::Topic => table::topic_config(name),
-        ConfigResourceType::Broker => table::broker_config(name),
+        ConfigResourceType::Broker => broker_key(name).map(|key| &key.definition),
         _ => None,
     }
 }

@@ -259,10 +259,15 @@ pub(in crate::storage) fn remove_directory_later(directory: &Arc<LogDirectory>, 
             owner.fail_sync(owner.path(), &error);
             return;
         }
-        if let Err(error) = disk.remove_dir_all(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::error!("removing {}: {error}", path.display());
+        match disk.remove_dir_all(&path) {
+            Ok(()) => {
+                // `name-partition.id-delete`
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let partition = name.rsplit_once('.').map_or(&*name, |(partition, _)| partition);
+                tracing::info!("Deleted log for partition {partition} in {}.", path.display());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!("removing {}: {error}", path.display()),
         }
     };
     run_later(&directory.env, "delete-log", delay_ms, Box::new(work));

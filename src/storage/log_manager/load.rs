@@ -85,7 +85,9 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
         directories.push(ManagedDirectory::new(directory, checkpoints, clean.is_some(), Some(lock)));
     }
     let threads = options.recovery_threads.saturating_mul(directories.len());
+    let began = env.clock.monotonic();
     let Found { logs, offline } = open_logs(&env, threads, found);
+    tracing::info!("Loaded {} logs in {}ms", logs.len(), (env.clock.monotonic() - began).as_millis());
     for managed in &mut directories {
         managed.fully_loaded = !managed.directory.is_offline();
     }

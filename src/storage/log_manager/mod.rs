@@ -263,6 +263,13 @@ impl LogManager {
         let log = Log::open(options)?;
         self.logs.write().insert(topic_partition.clone(), log.clone());
         managed.directory.note_change();
+        let overrides: Vec<String> =
+            log.config().overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        tracing::info!(
+            "Created log for partition {topic_partition} in {} with properties {{{}}}",
+            log.path().display(),
+            overrides.join(", ")
+        );
         Ok(log)
     }
 
@@ -303,6 +310,10 @@ impl LogManager {
     /// Deletes a partition: its log is closed and its directory renamed at once, and removed after `file.delete.delay.ms`.
     pub fn delete_async(&self, topic_partition: &TopicPartition) -> StorageResult<()> {
         let (directory, path, delay_ms) = self.detach(topic_partition, DELETE_DIR_SUFFIX)?;
+        tracing::info!(
+            "Log for partition {topic_partition} is renamed to {} and is scheduled for deletion",
+            path.display()
+        );
         remove_directory_later(&directory, path, delay_ms);
         Ok(())
     }

@@ -26,7 +26,9 @@ impl ClassicGroup {
         }
         if has_left {
             match self.state {
-                ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => self.prepare_rebalance(step),
+                ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
+                    self.prepare_rebalance("explicit `LeaveGroup` request", step);
+                }
                 ClassicGroupState::PreparingRebalance => self.complete_join_if_ready(step),
                 ClassicGroupState::Empty => {}
             }
@@ -50,8 +52,9 @@ impl ClassicGroup {
         step.cancel(self.session_timer(&member_id));
         self.remove(&member_id, step);
         tracing::info!(
-            group = %self.group_id, member = %member_id, reason = identity.reason.as_deref().unwrap_or("not provided"),
-            "member left the group through LeaveGroup"
+            "[Group {}] Member {member_id} has left group through explicit `LeaveGroup` request; client reason: {}",
+            self.group_id,
+            identity.reason.as_deref().unwrap_or("not provided")
         );
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The two phases of a rebalance and what ends them (Kafka's `GroupMetadataManager.prepareRebalance`,
 //! `completeClassicGroupJoin`, `expirePendingSync`).
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,16 +11,16 @@ use super::group::{ClassicGroup, ClassicGroupState, InitialRebalance, sync_error
 use crate::coordinator::group::step::{GroupTimer, Step};
 
 impl ClassicGroup {
-    pub(super) fn prepare_rebalance_or_complete_join(&mut self, step: &mut Step<'_>) {
+    pub(super) fn prepare_rebalance_or_complete_join(&mut self, reason: impl Display, step: &mut Step<'_>) {
         if self.state == ClassicGroupState::PreparingRebalance {
             self.complete_join_if_ready(step);
         } else {
-            self.prepare_rebalance(step);
+            self.prepare_rebalance(reason, step);
         }
     }
 
-    /// Starts a rebalance.
-    pub fn prepare_rebalance(&mut self, step: &mut Step<'_>) {
+    /// Starts a rebalance. The reason is for the log.
+    pub fn prepare_rebalance(&mut self, reason: impl Display, step: &mut Step<'_>) {
         if self.state == ClassicGroupState::CompletingRebalance {
             self.refuse_syncs(ResponseError::RebalanceInProgress, step);
         }
@@ -27,6 +28,12 @@ impl ClassicGroup {
         step.cancel(GroupTimer::Sync(self.group_id.clone()));
         let is_initial = self.is_empty();
         self.transition_to(ClassicGroupState::PreparingRebalance, step);
+        tracing::info!(
+            "Preparing to rebalance group {} in state {} with old generation {} (reason: {reason}).",
+            self.group_id,
+            self.state.name(),
+            self.generation
+        );
         if is_initial {
             let delay_ms = i64::from(step.config.initial_rebalance_delay_ms);
             let remaining_ms = (self.rebalance_timeout_ms() - delay_ms).max(0);
@@ -113,7 +120,7 @@ impl ClassicGroup {
     }
 
     fn become_empty(&mut self, step: &mut Step<'_>) {
-        tracing::info!(group = %self.group_id, generation = self.generation + 1, "group is now empty");
+        tracing::info!("Group {} with generation {} is now empty.", self.group_id, self.generation.wrapping_add(1));
         let mut value = self.metadata(|_| Bytes::new());
         value.generation = self.generation.wrapping_add(1);
         value.protocol = None;
@@ -128,7 +135,10 @@ impl ClassicGroup {
         self.initial_rebalance = None;
         self.transition_to(ClassicGroupState::CompletingRebalance, step);
         tracing::info!(
-            group = %self.group_id, generation = self.generation, members = self.members.len(), "stabilized group"
+            "Stabilized group {} generation {} with {} members.",
+            self.group_id,
+            self.generation,
+            self.members.len()
         );
         self.pending_sync = self.members.keys().cloned().collect();
         for index in 0..self.members.len() {
@@ -151,11 +161,13 @@ impl ClassicGroup {
         if !is_syncing || self.pending_sync.is_empty() {
             return;
         }
-        for member_id in std::mem::take(&mut self.pending_sync) {
+        let late = std::mem::take(&mut self.pending_sync);
+        let number = late.len();
+        for member_id in late {
             self.remove(&member_id, step);
             step.cancel(self.session_timer(&member_id));
         }
-        self.prepare_rebalance(step);
+        self.prepare_rebalance(format!("Removing {number} members on pending sync request expiration"), step);
     }
 
     /// A session ended: a pending id was not used, or a member was silent.
@@ -164,10 +176,12 @@ impl ClassicGroup {
             self.remove(member_id, step);
             self.complete_join_after_removal(step);
         } else if self.members.get(member_id).is_some_and(|member| !member.has_satisfied_heartbeat()) {
-            tracing::info!(group = %self.group_id, member = member_id, "member failed, removing it from the group");
+            tracing::info!("Member {member_id} in group {} has failed, removing it from the group.", self.group_id);
             self.remove(member_id, step);
             match self.state {
-                ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => self.prepare_rebalance(step),
+                ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
+                    self.prepare_rebalance(format!("removing member {member_id} on heartbeat expiration"), step);
+                }
                 ClassicGroupState::Empty | ClassicGroupState::PreparingRebalance => {
                     self.complete_join_after_removal(step);
                 }
@@ -188,7 +202,7 @@ impl ClassicGroup {
             self.schedule_session(member, step);
         }
         if self.members.len() > step.config.max_size {
-            self.prepare_rebalance(step);
+            self.prepare_rebalance("the freshly loaded group is over capacity", step);
         }
     }
 

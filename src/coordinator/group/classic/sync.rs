@@ -78,7 +78,7 @@ impl ClassicGroup {
         // Checked here, because what follows from the refusal is the group's business and not the runtime's.
         if encoded_size(&record) > max_record_bytes {
             self.refuse_syncs(ResponseError::UnknownServerError, step);
-            return self.prepare_rebalance(step);
+            return self.prepare_rebalance("the assignment of the group is too large", step);
         }
         step.records.push(record);
         for index in 0..self.members.len() {
