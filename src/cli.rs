@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Print every configuration that Ottla implements, as Markdown, and end
     #[arg(long)]
     pub list_configs: bool,
+    /// Print what was given, by file, variables and options, as a properties file, and end
+    #[arg(long)]
+    pub print_properties: bool,
     /// Something else than a broker
     #[command(subcommand)]
     pub command: Option<Command>,

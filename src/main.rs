@@ -59,7 +59,13 @@ fn run() -> anyhow::Result<()> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    let is_to_be_printed = arguments.print_properties;
     let options = arguments.start_options(&RealDisk, environment)?;
+    if is_to_be_printed {
+        let given = options.config.given();
+        let text = ottla::config::render_properties(given.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        return std::io::stdout().write_all(text.as_bytes()).context("cannot print the properties");
+    }
     set_up_logging(&options);
     for warning in &options.warnings {
         tracing::warn!(target: "kafka.server.KafkaConfig", "{warning}");

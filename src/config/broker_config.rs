@@ -90,6 +90,11 @@ impl BrokerConfig {
         ignored
     }
 
+    /// What was given at the start, by key, as text.
+    pub fn given(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::clone(&self.state().layers.fixed)
+    }
+
     /// The value in force as DescribeConfigs prints it; `None` for no value and for unknown names.
     pub fn text(&self, name: &str) -> Option<String> {
         self.state().layers.value(name).text()

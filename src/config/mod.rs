@@ -40,6 +40,6 @@ pub use error::ConfigError;
 pub use known::{BrokerKey, KafkaConfigKey, broker_key, broker_keys, is_known_to_kafka, kafka_configs};
 pub use listeners::{ListenerEndpoint, SecurityProtocol};
 pub use log_config::LogConfig;
-pub use properties::{Property, parse_properties};
+pub use properties::{Property, parse_properties, render_properties};
 pub use start_options::{DeclaredTopic, StartInput, StartOptions};
 pub use support::Support;
