@@ -1,0 +1,1 @@
+/etc/kafka/docker/run
