@@ -6,6 +6,7 @@
 //!   early waits in the listen queue and finds everything there.
 //! - A start that fails closes what it opened: log directories that had the marker of a clean stop have it again.
 //! - A log directory that fails takes its partitions along; the last one, or the metadata's, ends the process.
+//! - Health and metrics answer from before the log directories are opened until after they are closed.
 //! - Stop: coordinators → connections drained → controller → logs, with the marker of a clean stop. Each step needs only
 //!   what is stopped after it.
 //! - What a user can do wrong becomes one `BrokerError` whose text says what to do.
@@ -13,6 +14,7 @@
 mod configuration;
 mod error;
 mod process;
+mod published_ports;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::metadata::{
     BrokerRegistrationData, Controller, Endpoint, MetadataError, StorageMetadataLog, supported_features,
 };
 use crate::replica::ReplicaManager;
+use crate::server::console::Console;
 use crate::server::{BoundListener, RegistryDispatch, Server};
 use crate::storage::LogManager;
 use crate::telemetry::Metrics;
@@ -54,6 +57,7 @@ pub struct Broker {
     controller: Arc<Controller>,
     coordinators: Coordinators,
     server: Server,
+    pub(crate) console: Console,
     services: Arc<Services>,
     failure: watch::Receiver<Option<String>>,
 }
@@ -74,6 +78,7 @@ impl Broker {
         let config = Arc::new(options.config);
         let metrics = Arc::new(Metrics::default());
         env.memory.set_process_bytes(configuration::memory_bytes(&config));
+        let console = Console::start(&env, configuration::console_listeners(&config)?);
         let files = FileShares::new(open_files_limit(), config.log_dirs().len());
         let mut log_options =
             configuration::log_manager_options(&config, options.cluster_id, files, &metrics, &env.memory);
@@ -89,7 +94,20 @@ impl Broker {
             }
             started.map(|(broker_epoch, coordinators, server, services)| {
                 let (config, logs, metrics) = (config.clone(), logs.clone(), services.metrics.clone());
-                Self { config, metrics, broker_epoch, logs, controller, coordinators, server, services, failure }
+                console.ready(Arc::clone(&services));
+                published_ports::find_out(&services, server.addresses());
+                Self {
+                    config,
+                    metrics,
+                    broker_epoch,
+                    logs,
+                    controller,
+                    coordinators,
+                    server,
+                    console,
+                    services,
+                    failure,
+                }
             })
         });
         if started.is_err()
@@ -121,7 +139,7 @@ impl Broker {
         controller.start_snapshots();
         let services = Arc::new(Services {
             env: env.clone(),
-            advertised: configuration::advertised_listeners(config),
+            advertised: configuration::advertised_listeners(config, env),
             config: Arc::clone(config),
             metrics: Arc::clone(&metrics),
             controller: Arc::clone(controller),
@@ -160,6 +178,11 @@ impl Broker {
         self.server.addresses()[0].1
     }
 
+    /// Where health, metrics and status are served.
+    pub fn console_addresses(&self) -> &[SocketAddr] {
+        self.console.addresses()
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
@@ -182,12 +205,16 @@ impl Broker {
 
     /// Answers what has begun, then stops in order; the next start need not recover.
     pub async fn shutdown(self) -> Result<(), BrokerError> {
+        self.console.stopping();
         // First, so that members who wait for a rebalance are told and nothing is drained for their sake.
         self.coordinators.groups.shutdown();
         self.server.shutdown(DRAIN_TIME).await;
         self.coordinators.transactions.shutdown();
         let metadata = self.controller.shutdown();
-        self.logs.shutdown(self.broker_epoch)?;
+        let logs = self.logs.shutdown(self.broker_epoch);
+        // Last, so that who asks is told of the stop as long as it takes.
+        self.console.shutdown().await;
+        logs?;
         Ok(metadata?)
     }
 }
@@ -251,9 +278,10 @@ fn register(
     controller: &Controller,
     listeners: &[BoundListener],
 ) -> Result<i64, BrokerError> {
-    let advertised = configuration::advertised_listeners(config);
+    let advertised = configuration::advertised_listeners(config, env);
     let endpoint = |bound: &BoundListener, security_protocol: i16| {
-        let endpoint = advertised.endpoint(bound.name(), configuration::reachable(bound.address()));
+        let address = configuration::reachable(bound.address());
+        let endpoint = advertised.endpoint(bound.name(), address, address);
         Endpoint {
             listener: bound.name().into(),
             host: endpoint.host.as_str().into(),

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{ConfigError, FileVariable, StartInput, StartOptions, variables_in_files};
 use crate::env::{Disk, OpenMode};
 use crate::tools::dump_log::DumpLogOptions;
+use crate::tools::health::HealthOptions;
 use crate::tools::verify::VerifyOptions;
 
 /// A properties file larger than this is no properties file.
@@ -49,6 +50,9 @@ pub struct Arguments {
     /// Print what was given, by file, variables and options, as a properties file, and end
     #[arg(long)]
     pub print_properties: bool,
+    /// Print every metric of /metrics, as Markdown, and end
+    #[arg(long)]
+    pub list_metrics: bool,
     /// Something else than a broker
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -61,6 +65,8 @@ pub enum Command {
     DumpLog(DumpLogOptions),
     /// Check a whole data directory, offline and without changing it: exit code 0 when all is good
     Verify(VerifyOptions),
+    /// Ask whether the broker on this machine is ready: exit code 0 when it is, in milliseconds
+    Health(HealthOptions),
 }
 
 /// What the command line cannot be turned into.
@@ -90,6 +96,11 @@ pub enum CliError {
 }
 
 impl Arguments {
+    /// Those of a broker that is given a properties file and nothing else.
+    pub fn of_file(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     /// Reads the properties file and the files that variables name, and puts everything together.
     ///
     /// # Errors

@@ -53,14 +53,15 @@ fn run() -> anyhow::Result<()> {
         let text = ottla::config::render_markdown();
         return std::io::stdout().write_all(text.as_bytes()).context("cannot print the configurations");
     }
+    if arguments.list_metrics {
+        let text = ottla::server::console::render_markdown();
+        return std::io::stdout().write_all(text.as_bytes()).context("cannot print the metrics");
+    }
     if let Some(command) = arguments.command {
         return run_tool(command);
     }
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
     let is_to_be_printed = arguments.print_properties;
-    let options = arguments.start_options(&RealDisk, environment)?;
+    let options = arguments.start_options(&RealDisk, environment())?;
     if is_to_be_printed {
         let given = options.config.given();
         let text = ottla::config::render_properties(given.iter().map(|(key, value)| (key.as_str(), value.as_str())));
@@ -89,6 +90,14 @@ fn set_up_logging(options: &StartOptions) {
     });
 }
 
+/// The variables that are text.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
 fn run_tool(command: Command) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let result = match command {
@@ -101,6 +110,14 @@ fn run_tool(command: Command) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let env = Env::real(runtime.handle().clone());
             ottla::tools::verify::verify(&env, &options, &mut out).map_err(anyhow::Error::from)
+        }
+        Command::Health(options) => {
+            let config = Arguments::of_file(options.config.clone()).start_options(&RealDisk, environment())?.config;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let env = Env::real(runtime.handle().clone());
+            runtime
+                .block_on(ottla::tools::health::health(&env, &options, &config, &mut out))
+                .map_err(anyhow::Error::from)
         }
     };
     // What was printed until an error stays printed.

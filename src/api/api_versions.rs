@@ -30,6 +30,7 @@ pub fn handle(
     {
         return Answer::Now(ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code()));
     }
+    services.advertised.hear(context);
     Answer::Now(response(APIS, &services.features(), version))
 }
 

@@ -12,6 +12,7 @@
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+mod advertised;
 pub mod alter_configs;
 pub mod api_versions;
 mod authorized_operations;
@@ -60,10 +61,11 @@ pub mod txn_offset_commit;
 pub mod update_features;
 pub mod write_txn_markers;
 
+pub use advertised::AdvertisedListeners;
 pub use error_mapping::ToErrorCode;
 pub use handler::{Answer, Chunk, CloseReason, Outcome, RequestContext, Response};
 pub use registry::{ApiEntry, Lookup};
-pub use services::{AdvertisedListeners, Endpoint, Services};
+pub use services::{Endpoint, Services};
 
 #[cfg(test)]
 mod cluster_tests;

@@ -1,9 +1,8 @@
 //! The rooms below, as the handlers see them. A room adds its field when its first API needs it.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::advertised::AdvertisedListeners;
 use super::fetch::FetchSessionCache;
 use super::handler::RequestContext;
 use crate::config::BrokerConfig;
@@ -20,32 +19,6 @@ pub struct Endpoint {
     pub host: String,
     /// Port.
     pub port: u16,
-}
-
-/// What `advertised.listeners` says, or `auto`.
-#[derive(Clone, Debug, Default)]
-pub struct AdvertisedListeners {
-    /// Endpoint by listener name; a listener that is missing advertises the address that the client reached.
-    pub explicit: BTreeMap<String, Endpoint>,
-}
-
-impl AdvertisedListeners {
-    /// The endpoint for a connection that `listener` accepted on `local`.
-    ///
-    /// Without an explicit one it is our own end of the connection: whatever network the client is on, it has just
-    /// reached us there. Apache Kafka advertises the canonical host name instead, which fails from containers.
-    pub fn endpoint(&self, listener: &str, local: SocketAddr) -> Endpoint {
-        if let Some(endpoint) = self.explicit.get(listener) {
-            return endpoint.clone();
-        }
-        let host = match local.ip().to_canonical() {
-            IpAddr::V4(address) => address.to_string(),
-            // Clients join host and port with a colon; not all of them put an IPv6 literal into brackets first.
-            IpAddr::V6(address) if address.is_loopback() => "localhost".to_owned(),
-            IpAddr::V6(address) => address.to_string(),
-        };
-        Endpoint { host, port: local.port() }
-    }
 }
 
 /// A range of levels of a feature (KIP-584).
@@ -95,7 +68,7 @@ pub struct Services {
 impl Services {
     /// The endpoint that Metadata, DescribeCluster and FindCoordinator give for this broker to the client that asks.
     pub fn advertised_endpoint(&self, context: &RequestContext) -> Endpoint {
-        self.advertised.endpoint(&context.listener, context.local)
+        self.advertised.endpoint(&context.listener, context.local, context.peer)
     }
 
     /// Supported and finalized features.

@@ -12,9 +12,10 @@ use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use parking_lot::Mutex;
 
+use super::advertised::AdvertisedListeners;
 use super::fetch::FetchSessionCache;
 use super::handler::{Answer, Chunk, RequestContext, Response};
-use super::services::{AdvertisedListeners, Services};
+use super::services::Services;
 use crate::config::BrokerConfig;
 use crate::coordinator::transaction::{ControllerProducerIds, LocalMarkers};
 use crate::coordinator::{

@@ -11,8 +11,9 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use super::error::BrokerError;
 use crate::api::fetch::FetchSessionCache;
 use crate::api::{AdvertisedListeners, Endpoint};
-use crate::config::{BrokerConfig, DeclaredTopic};
-use crate::env::{Env, MemoryBudget, default_memory_budget};
+use crate::config::{BrokerConfig, DeclaredTopic, HttpListener};
+use crate::env::net::Listener;
+use crate::env::{Env, MemoryBudget, container_gateway, default_memory_budget, host_name};
 use crate::metadata::{
     self, ConfigResourceType, ControllerOptions, MetadataDelta, MetadataImage, MetadataPublisher, SnapshotOptions,
     SnapshotRetention,
@@ -160,6 +161,34 @@ pub(super) fn listener_options(config: &BrokerConfig) -> Result<Vec<ListenerOpti
     Ok(options)
 }
 
+/// The ports of health and metrics. Where the default's is taken the broker does without: another one may run beside it.
+pub(super) fn console_listeners(config: &BrokerConfig) -> Result<Vec<Listener>, BrokerError> {
+    let mut bound = Vec::new();
+    for HttpListener { host, port } in config.http_listeners() {
+        let failed = |error: &dyn std::fmt::Display| BrokerError::Http {
+            address: format!("http://{host}:{port}"),
+            reason: error.to_string(),
+        };
+        let address = match host.as_str() {
+            "" => Some(every_address(port)),
+            name => (name, port).to_socket_addrs().map_err(|error| failed(&error))?.next(),
+        };
+        let address = address.ok_or_else(|| failed(&"the name is known but has no address"))?;
+        match Listener::bind(address, CONSOLE_BACKLOG) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if config.http_listeners_are_set() => return Err(failed(&error)),
+            Err(error) => tracing::warn!(
+                "No health and metrics over HTTP: cannot listen on {address}: {error}. Choose another port with \
+                 ottla.http.listeners=http://127.0.0.1:PORT, or none with ottla.http.listeners="
+            ),
+        }
+    }
+    Ok(bound)
+}
+
+/// HTTP connections that wait to be accepted.
+const CONSOLE_BACKLOG: u32 = 64;
+
 /// Both families where the system has IPv6, as Java does.
 fn every_address(port: u16) -> SocketAddr {
     let both = SocketAddr::from(([0_u16; 8], port));
@@ -170,13 +199,19 @@ fn every_address(port: u16) -> SocketAddr {
     }
 }
 
-/// `advertised.listeners`.
-pub(super) fn advertised_listeners(config: &BrokerConfig) -> AdvertisedListeners {
+/// `advertised.listeners` and `ottla.advertised.listeners`.
+pub(super) fn advertised_listeners(config: &BrokerConfig, env: &Env) -> AdvertisedListeners {
     let explicit = config
         .advertised_listeners()
         .iter()
         .map(|listener| (listener.name.clone(), Endpoint { host: listener.host.clone(), port: listener.port }));
-    AdvertisedListeners { explicit: explicit.collect() }
+    let mut advertised = AdvertisedListeners::new(explicit, container_gateway(), env.random.uuid().to_string());
+    let by_name = config.ottla_advertised_listeners() == "hostname";
+    for listener in config.listeners() {
+        let host = || if listener.host.is_empty() { host_name() } else { listener.host.clone() };
+        advertised.add_listener(&listener.name, by_name.then(host));
+    }
+    advertised
 }
 
 /// The address that this machine reaches itself by: what a broker that listens everywhere is registered with.

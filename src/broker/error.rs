@@ -30,6 +30,16 @@ pub enum BrokerError {
         /// The resolver's words.
         reason: String,
     },
+    /// A port for health and metrics that cannot be listened on.
+    #[error(
+        "ottla.http.listeners: cannot listen on {address}: {reason}: choose another address, or none with ottla.http.listeners="
+    )]
+    Http {
+        /// As configured.
+        address: String,
+        /// The system's words.
+        reason: String,
+    },
     /// The controller refuses this broker.
     #[error("cannot register this broker: {0}")]
     Registration(String),

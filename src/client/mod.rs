@@ -5,6 +5,8 @@
 
 mod connection;
 mod error;
+mod http;
 
 pub use connection::Client;
 pub use error::ClientError;
+pub use http::http_get;

@@ -11,7 +11,9 @@ use super::ConfigError;
 use super::alter::{DynamicValue, dynamic_value};
 use super::definition::{ConfigValue, split_list};
 use super::known::prefixed_definition;
-use super::listeners::{ListenerEndpoint, SecurityProtocol, parse_endpoints, parse_protocol_map};
+use super::listeners::{
+    HttpListener, ListenerEndpoint, SecurityProtocol, parse_endpoints, parse_http_listeners, parse_protocol_map,
+};
 use super::log_config::LogConfig;
 use super::state::{Layers, State};
 use super::table;
@@ -57,6 +59,7 @@ impl BrokerConfig {
         check_two_phase_commit(&layers)?;
         let (listeners, advertised_listeners) = check_listeners(&layers)?;
         parse_connection_overrides(&layers.value("max.connections.per.ip.overrides").text().unwrap_or_default())?;
+        parse_http_listeners(&list_of(&layers, "ottla.http.listeners"))?;
         let config = Self { state: ArcSwap::from_pointee(State::new(layers)), listeners, advertised_listeners };
         LogConfig::from_overrides(&config, &BTreeMap::new())?;
         Ok(config)
@@ -110,6 +113,17 @@ impl BrokerConfig {
         &self.advertised_listeners
     }
 
+    /// `ottla.http.listeners`: where health, metrics and status are served.
+    pub fn http_listeners(&self) -> Vec<HttpListener> {
+        // The start has read them before.
+        parse_http_listeners(&list_of(&self.state().layers, "ottla.http.listeners")).unwrap_or_default()
+    }
+
+    /// Whether somebody asked for `ottla.http.listeners`, so that they must be opened.
+    pub fn http_listeners_are_set(&self) -> bool {
+        self.state().layers.fixed.contains_key("ottla.http.listeners")
+    }
+
     /// `log.dirs`, or `log.dir`: the data directories, at least one.
     pub fn log_dirs(&self) -> Vec<PathBuf> {
         let state = self.state();
@@ -152,6 +166,13 @@ impl BrokerConfig {
             ConfigValue::Integer(number) => u64::try_from(number).ok().filter(|number| *number > 0),
             _ => None,
         }
+    }
+}
+
+fn list_of(layers: &Layers, name: &str) -> Vec<String> {
+    match layers.value(name) {
+        ConfigValue::List(items) => items,
+        _ => Vec::new(),
     }
 }
 

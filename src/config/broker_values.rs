@@ -175,6 +175,8 @@ broker_values! {
     offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor";
     /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes";
+    /// `ottla.advertised.listeners`: how listeners are advertised that `advertised.listeners` does not name.
+    ottla_advertised_listeners: String = "ottla.advertised.listeners";
     /// `ottla.ballast.bytes`: bytes of each volume that are kept for the time when it is full.
     ottla_ballast_bytes: i64 = "ottla.ballast.bytes";
     /// `ottla.flush.max.unflushed.bytes`: most acknowledged bytes of a partition that only memory holds.

@@ -144,3 +144,61 @@ fn parse_endpoint(
     })?;
     Ok(ListenerEndpoint { name, protocol, host: host.to_owned(), port })
 }
+
+/// One entry of `ottla.http.listeners`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpListener {
+    /// Host name or address without brackets; empty for every address.
+    pub host: String,
+    /// Port; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// Reads the entries of `ottla.http.listeners`.
+///
+/// # Errors
+/// An entry that is no `http://host:port`.
+pub(super) fn parse_http_listeners(entries: &[String]) -> Result<Vec<HttpListener>, ConfigError> {
+    let parse = |entry: &String| {
+        let refuse = |reason: &str| ConfigError::invalid_value("ottla.http.listeners", entry, reason.to_owned());
+        let shape = || refuse("a listener is http://host:port, such as http://127.0.0.1:9404 or http://:9404");
+        let address =
+            entry.trim_end_matches('/').strip_prefix("http://").ok_or_else(|| match entry.contains("://") {
+                true => refuse("only http is served; put a proxy in front for anything else"),
+                false => shape(),
+            })?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(shape)?;
+        let port = port.parse().map_err(|_| shape())?;
+        let host = match host.strip_prefix('[') {
+            Some(rest) => rest.strip_suffix(']').ok_or_else(shape)?,
+            None if host.contains([':', '/', ' ']) => return Err(shape()),
+            None => host,
+        };
+        Ok(HttpListener { host: host.to_owned(), port })
+    };
+    entries.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_listeners_are_read() {
+        let read = |entry: &str| parse_http_listeners(&[entry.to_owned()]).map(|mut all| all.remove(0));
+        for (entry, host, port) in [
+            ("http://127.0.0.1:9404", "127.0.0.1", 9404),
+            ("http://:0/", "", 0),
+            ("http://[::1]:1", "::1", 1),
+            ("http://metrics.local:65535", "metrics.local", 65535),
+        ] {
+            assert_eq!(read(entry), Ok(HttpListener { host: host.to_owned(), port }));
+        }
+        for entry in
+            ["9404", ":9404", "http://x", "http://x:y", "http://::1:9", "http://[::1:9", "https://:1", "http://a/b:1"]
+        {
+            let error = read(entry).expect_err(entry).to_string();
+            assert!(error.contains("ottla.http.listeners") && error.contains("http"), "{error}");
+        }
+    }
+}

@@ -38,7 +38,7 @@ pub use documentation::render_markdown;
 pub use environment::{FileVariable, property_of_variable, variables_in_files};
 pub use error::ConfigError;
 pub use known::{BrokerKey, KafkaConfigKey, broker_key, broker_keys, is_known_to_kafka, kafka_configs};
-pub use listeners::{ListenerEndpoint, SecurityProtocol};
+pub use listeners::{HttpListener, ListenerEndpoint, SecurityProtocol};
 pub use log_config::LogConfig;
 pub use properties::{Property, parse_properties, render_properties};
 pub use start_options::{DeclaredTopic, StartInput, StartOptions};

@@ -117,6 +117,7 @@ fn every_broker_configuration_is_read() {
         "log.dirs",
         "max.connections.per.ip.overrides",
         "offsets.retention.minutes",
+        "ottla.http.listeners",
         "ottla.memory.bytes",
         "ottla.validate.compressed.batches",
         "process.roles",

@@ -4,11 +4,13 @@
 //! synced. No lock of another room is taken in here.
 
 mod clock;
+mod container;
 mod disk;
 mod memory;
 mod memory_disk;
 pub mod net;
 mod process;
+mod process_statistics;
 mod random;
 mod real_disk;
 mod socket;
@@ -17,10 +19,12 @@ mod spawn;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use container::{container_gateway, host_name};
 pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
 pub use memory::{HeldMemory, MemoryBudget, MemoryWaiter, default_memory_budget};
 pub use memory_disk::{Call, Failure, Fault, MemoryDisk, Moment, PlannedFault, PowerCut, PowerCuts};
 pub use process::{available_parallelism, open_files_limit, raise_open_files_limit};
+pub use process_statistics::{ProcessStatistics, process_statistics};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
 pub use spawn::{BoxFuture, InlineSpawn, NamedFuture, Spawn, TokioSpawn, block_on, ready};

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -18,6 +19,11 @@ pub trait Spawn: Send + Sync {
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>);
     /// Runs blocking work on a bounded pool.
     fn spawn_blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send>);
+    /// How long the threads that run tasks have been busy since the start, all together, and how many there are; `None` where
+    /// nobody counts.
+    fn busy(&self) -> Option<(Duration, usize)> {
+        None
+    }
 }
 
 /// Tasks on a tokio runtime; its `max_blocking_threads` bounds the pool.
@@ -39,6 +45,12 @@ impl Spawn for TokioSpawn {
 
     fn spawn_blocking(&self, _name: &'static str, work: Box<dyn FnOnce() + Send>) {
         self.handle.spawn_blocking(work);
+    }
+
+    fn busy(&self) -> Option<(Duration, usize)> {
+        let metrics = self.handle.metrics();
+        let workers = metrics.num_workers();
+        Some(((0..workers).map(|worker| metrics.worker_total_busy_duration(worker)).sum(), workers))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::storage::{
     AbortedTransaction, ActiveProducer, AppendOrigin, AppendTerms, FetchIsolation, FileSlice, FlushTicket, Log,
     LogAppendInfo,
 };
+use crate::telemetry::TopicTraffic;
 use crate::types::{EndTransactionMarker, NO_LEADER_EPOCH, TopicPartition, Uuid, VerificationGuard};
 
 /// `acks` of a producer that waits for all in-sync replicas.
@@ -103,10 +104,16 @@ pub struct Partition {
     fetch_watchers: Mutex<WatcherList>,
     produce_waiters: Mutex<HighWatermarkWaiters>,
     stopped: AtomicBool,
+    traffic: Arc<TopicTraffic>,
 }
 
 impl Partition {
-    pub(super) fn new(topic_partition: TopicPartition, topic_id: Uuid, log: Arc<Log>) -> Arc<Self> {
+    pub(super) fn new(
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        log: Arc<Log>,
+        traffic: Arc<TopicTraffic>,
+    ) -> Arc<Self> {
         let rules = ArcSwap::from_pointee(validation_rules(&topic_partition, &log.config()));
         let leadership = Leadership {
             is_leader: false,
@@ -124,6 +131,7 @@ impl Partition {
             fetch_watchers: Mutex::default(),
             produce_waiters: Mutex::default(),
             stopped: AtomicBool::new(false),
+            traffic,
         })
     }
 
@@ -170,6 +178,11 @@ impl Partition {
     /// The log's end.
     pub fn log_end_offset(&self) -> i64 {
         self.log.log_end_offset()
+    }
+
+    /// What clients write to and read from the topic, all its partitions together.
+    pub fn traffic(&self) -> &Arc<TopicTraffic> {
+        &self.traffic
     }
 
     /// Requests waiting here, fetches and produces, for metrics and tests.

@@ -58,7 +58,7 @@ fn partition_with(overrides: &[(&str, &str)]) -> Arc<Partition> {
     let config = LogConfig::from_overrides(&broker, &overrides).unwrap();
     let topic_partition = TopicPartition::new("t", 0);
     let log = Log::open(LogOptions::new(directory, topic_partition.clone(), Arc::new(config))).unwrap();
-    Partition::new(topic_partition, Uuid::from_u128(7), log)
+    Partition::new(topic_partition, Uuid::from_u128(7), log, Arc::default())
 }
 
 fn leader() -> Arc<Partition> {

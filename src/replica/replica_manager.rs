@@ -12,6 +12,7 @@ use super::{Partition, ReplicaError};
 use crate::config::{BrokerConfig, LogConfig};
 use crate::metadata::{ConfigResourceType, LocalPartition, MetadataDelta, MetadataImage, MetadataPublisher};
 use crate::storage::{Log, LogManager};
+use crate::telemetry::TopicTraffic;
 use crate::types::{TopicPartition, Uuid};
 
 /// One topic's partitions on this broker.
@@ -19,6 +20,7 @@ use crate::types::{TopicPartition, Uuid};
 struct HostedTopic {
     id: Uuid,
     partitions: BTreeMap<i32, Hosted>,
+    traffic: Arc<TopicTraffic>,
 }
 
 /// A partition that should be here.
@@ -285,7 +287,7 @@ impl ReplicaManager {
                     self.logs.check_no_log_elsewhere(&local.topic_partition)?;
                 }
                 let log = self.logs.get_or_create(&local.topic_partition, local.topic_id, config)?;
-                Partition::new(local.topic_partition.clone(), local.topic_id, log)
+                Partition::new(local.topic_partition.clone(), local.topic_id, log, Arc::clone(&topic.traffic))
             }
         };
         let before = partition.leadership();

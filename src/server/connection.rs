@@ -94,6 +94,15 @@ struct PendingAnswer {
     answer: PendingState,
     runs_ahead: bool,
     frame_bytes: usize,
+    begun: Begun,
+}
+
+/// When a request was taken, for its metrics.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Duration,
+    api_key: i16,
+    api_version: i16,
 }
 
 enum PendingState {
@@ -279,12 +288,21 @@ impl Connection {
             self.pending_bytes -= answer.frame_bytes;
             self.shared.metrics.request_bytes_in_flight.add(-(answer.frame_bytes as i64));
             match answer.answer {
-                PendingState::Ready(response) => self.writer.push(response),
+                PendingState::Ready(response) => {
+                    self.count_answered(answer.begun);
+                    self.writer.push(response);
+                }
                 PendingState::End(end) => return Some(end),
                 PendingState::Silent | PendingState::Waiting(_) | PendingState::First { .. } => {}
             }
         }
         None
+    }
+
+    /// Kafka's TotalTimeMs without the time that the socket takes.
+    fn count_answered(&self, begun: Begun) {
+        let duration = self.shared.clock.monotonic().saturating_sub(begun.at);
+        self.shared.metrics.requests.record(begun.api_key, begun.api_version, duration);
     }
 
     /// Whether the next request is here already and its answer can leave together with those before.
@@ -413,7 +431,8 @@ impl Connection {
 
     fn end_after_answers(&mut self, end: End) {
         self.ended.get_or_insert(End::Stopping);
-        self.pending.push_back(PendingAnswer { answer: PendingState::End(end), runs_ahead: false, frame_bytes: 0 });
+        let (answer, begun) = (PendingState::End(end), Begun { at: Duration::ZERO, api_key: -1, api_version: -1 });
+        self.pending.push_back(PendingAnswer { answer, runs_ahead: false, frame_bytes: 0, begun });
     }
 
     /// Calls the handler.
@@ -427,6 +446,8 @@ impl Connection {
         self.context.api_version = header.api_version;
         self.context.correlation_id = header.correlation_id;
         self.context.client_id = header.client_id;
+        let (at, api_key, api_version) = (self.shared.clock.monotonic(), header.api_key, header.api_version);
+        let begun = Begun { at, api_key, api_version };
         let call = AssertUnwindSafe(|| self.shared.dispatch.call(entry, &self.context, frame));
         let outcome = match catch_unwind(call) {
             Ok(outcome) => outcome,
@@ -436,18 +457,18 @@ impl Connection {
             }
         };
         match outcome {
-            Outcome::Nothing => return,
+            Outcome::Nothing => return self.count_answered(begun),
             Outcome::Close(reason) => return self.end_after_answers(reason.into()),
             Outcome::Now(_) | Outcome::Later(_) | Outcome::First(_) => {}
         }
         self.pending_bytes += frame_bytes;
         self.shared.metrics.request_bytes_in_flight.add(frame_bytes as i64);
-        self.pending.push_back(PendingAnswer::of(outcome, entry.runs_ahead, frame_bytes));
+        self.pending.push_back(PendingAnswer::of(outcome, entry.runs_ahead, frame_bytes, begun));
     }
 }
 
 impl PendingAnswer {
-    fn of(outcome: Outcome, runs_ahead: bool, frame_bytes: usize) -> Self {
+    fn of(outcome: Outcome, runs_ahead: bool, frame_bytes: usize, begun: Begun) -> Self {
         let may_be_overtaken = !matches!(outcome, Outcome::First(_));
         let answer = match outcome {
             Outcome::Now(response) => PendingState::Ready(response),
@@ -456,7 +477,7 @@ impl PendingAnswer {
             Outcome::Nothing => PendingState::Silent,
             Outcome::Close(reason) => PendingState::End(reason.into()),
         };
-        Self { answer, runs_ahead: runs_ahead && may_be_overtaken, frame_bytes }
+        Self { answer, runs_ahead: runs_ahead && may_be_overtaken, frame_bytes, begun }
     }
 
     /// Goes on with what is waited for; ready when that has brought it further.
@@ -471,7 +492,7 @@ impl PendingAnswer {
             PendingState::First { outcome, runs_ahead } => match poll_caught(outcome, context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(outcome)) => {
-                    *self = Self::of(outcome, *runs_ahead, self.frame_bytes);
+                    *self = Self::of(outcome, *runs_ahead, self.frame_bytes, self.begun);
                     return Poll::Ready(());
                 }
                 Poll::Ready(Err(end)) => Err(end),

@@ -15,6 +15,7 @@ use crate::config::SecurityProtocol;
 use crate::env::Spawn;
 use crate::env::net::{Listener, Stream};
 use crate::quota::{ConnectionPermit, ConnectionQuotas, ConnectionRefusal};
+use crate::telemetry::ListenerTraffic;
 
 /// First wait after an accept that failed; doubled up to `MAX_ACCEPT_BACKOFF` while it keeps failing.
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
@@ -92,6 +93,7 @@ impl Acceptors {
     pub(super) async fn run(self: Arc<Self>, mut bound: BoundListener, alive: AliveGuard) {
         let mut phase = self.shared.phase.clone();
         let mut backoff = MIN_ACCEPT_BACKOFF;
+        let traffic = self.shared.metrics.listeners.of(&bound.name, bound.address.port());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -104,7 +106,7 @@ impl Acceptors {
                     tokio::select! {
                         biased;
                         _ = phase.wait_for(|phase| *phase > Phase::Running) => return,
-                        () = self.admit(&bound.name, stream, peer, &alive) => {}
+                        () = self.admit(&bound.name, &traffic, stream, peer, &alive) => {}
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -127,7 +129,14 @@ impl Acceptors {
     }
 
     /// Starts the connection's task once there is a place for it.
-    async fn admit(self: &Arc<Self>, name: &Arc<str>, stream: Stream, peer: SocketAddr, alive: &AliveGuard) {
+    async fn admit(
+        self: &Arc<Self>,
+        name: &Arc<str>,
+        traffic: &Arc<ListenerTraffic>,
+        stream: Stream,
+        peer: SocketAddr,
+        alive: &AliveGuard,
+    ) {
         let permit = loop {
             match self.quotas.acquire(peer.ip()) {
                 Ok(permit) => break permit,
@@ -140,16 +149,25 @@ impl Acceptors {
                 }
             }
         };
-        self.start(name, stream, peer, permit, alive.clone());
+        self.start(name, traffic, stream, peer, (permit, alive.clone()));
     }
 
-    fn start(&self, name: &Arc<str>, stream: Stream, peer: SocketAddr, permit: ConnectionPermit, alive: AliveGuard) {
+    fn start(
+        &self,
+        name: &Arc<str>,
+        traffic: &Arc<ListenerTraffic>,
+        stream: Stream,
+        peer: SocketAddr,
+        guards: (ConnectionPermit, AliveGuard),
+    ) {
         let (send, receive) = self.buffer_sizes;
         let id = self.next_connection_id.fetch_add(1, Ordering::Relaxed);
-        let (shared, name) = (Arc::clone(&self.shared), Arc::clone(name));
+        let (shared, name, traffic) = (Arc::clone(&self.shared), Arc::clone(name), Arc::clone(traffic));
         let metrics = &self.shared.metrics;
         metrics.connections_accepted_total.increment();
         metrics.connections_active.add(1);
+        traffic.accepted.increment();
+        traffic.connections.add(1);
         if let Err(error) = stream.set_buffer_sizes(send, receive) {
             tracing::debug!("Cannot set the socket's buffer sizes: {error}");
         }
@@ -158,8 +176,9 @@ impl Acceptors {
             // On the heap: a future keeps what it is given beside what it makes of it.
             Box::new(Connection::new(shared, Transport::Plaintext(stream), name, peer, id)).run().await;
             metrics.connections_active.add(-1);
-            drop(permit);
-            drop(alive);
+            traffic.connections.add(-1);
+            traffic.closed.increment();
+            drop(guards);
         };
         self.spawn.spawn("connection", Box::pin(task));
     }

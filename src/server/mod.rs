@@ -10,6 +10,7 @@
 
 mod cold_reads;
 mod connection;
+pub mod console;
 mod dispatch;
 mod error;
 mod frame_reader;

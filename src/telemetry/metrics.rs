@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use super::listener_traffic::ListenerTraffics;
+use super::request_metrics::RequestMetrics;
+
 /// A number that only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -105,6 +108,10 @@ macro_rules! metrics {
         /// Every metric of the broker.
         #[derive(Debug, Default)]
         pub struct Metrics {
+            /// Requests by API: how many, and how long they took.
+            pub requests: RequestMetrics,
+            /// Connections by listener.
+            pub listeners: ListenerTraffics,
             $(#[doc = $documentation] pub $name: $kind,)*
         }
 
@@ -136,7 +143,11 @@ metrics! {
     record_batches_in_total: Counter, "Record batches appended for producers since the start.";
     record_bytes_in_total: Counter, "Bytes of record batches appended for producers since the start.";
     record_bytes_out_total: Counter, "Bytes of record batches sent to consumers since the start.";
+    records_in_total: Counter, "Records appended for producers since the start.";
+    produced_partitions_total: Counter, "Partitions of produce requests since the start, refused ones too.";
+    fetched_partitions_total: Counter, "Reads of a partition for consumers since the start, repeated ones while a fetch waits too.";
     produce_errors_total: Counter, "Batches of producers that were refused since the start.";
+    fetch_errors_total: Counter, "Reads of a partition that were refused since the start.";
     transaction_verification_failures_total: Counter, "Partitions that the transaction coordinator did not find in the transaction that was written to them (VerificationFailureRate).";
     partitions_with_late_transactions: Gauge, "Partitions with a transaction that has been open for five minutes more than transaction.max.timeout.ms (PartitionsWithLateTransactionsCount).";
     producer_ids: Gauge, "Producers that the partitions remember, as of the last look (ProducerIdCount).";

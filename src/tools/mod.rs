@@ -7,4 +7,5 @@
 //! largest batch, whatever a file's size or claims.
 
 pub mod dump_log;
+pub mod health;
 pub mod verify;

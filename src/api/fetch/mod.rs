@@ -202,6 +202,7 @@ impl Fetch {
         self.add_node_endpoints(&image, &mut reads, &mut answer);
         read::put_in_answer_order(&mut reads);
         for read in reads {
+            read.count_sent();
             answer.push(&read.name, read.topic_id, read.answer);
         }
         Attempt::Answer(self.encode(answer))
@@ -239,6 +240,7 @@ impl Fetch {
         read::put_in_answer_order(&mut reads);
         for read in reads {
             if state.get_mut(read.token).is_some_and(|cached| cached.update_response(&read.answer)) {
+                read.count_sent();
                 answer.push(&read.name, read.topic_id, read.answer);
             }
         }

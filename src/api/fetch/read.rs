@@ -64,9 +64,18 @@ pub(super) struct PartitionRead {
     readable: bool,
     /// The answer must not wait for more (`DelayedFetch.tryComplete`, cases B to G).
     pub(super) is_final: bool,
+    /// The partition, where there is one.
+    partition: Option<Arc<Partition>>,
 }
 
 impl PartitionRead {
+    /// Counts what the answer takes from the partition's topic.
+    pub(super) fn count_sent(&self) {
+        if let (Some(partition), Some(records)) = (&self.partition, &self.answer.records) {
+            partition.traffic().bytes_out.add(records.length as u64);
+        }
+    }
+
     /// Whether the next fetch of the session has to look at the partition again even without news.
     pub(super) fn has_more(&self) -> bool {
         self.readable || self.kind != ReadKind::Read || self.answer.diverging_epoch.is_some()
@@ -124,13 +133,13 @@ impl Fetch {
         };
         let refused = |error: ResponseError| PartitionAnswer::error(key.partition, error.code());
         let mut read = None;
-        let (kind, answer) = match partition {
+        let (kind, answer) = match &partition {
             Err(NotFound::UnknownTopicId) => (ReadKind::Refused, refused(ResponseError::UnknownTopicId)),
             Err(NotFound::UnknownTopicOrPartition) => {
                 (ReadKind::Refused, refused(ResponseError::UnknownTopicOrPartition))
             }
-            Err(NotFound::Failed(error)) => (ReadKind::Failed, self.failed(key.partition, &error)),
-            Ok(partition) => match self.read_partition(&partition, request, budget) {
+            Err(NotFound::Failed(error)) => (ReadKind::Failed, self.failed(key.partition, error)),
+            Ok(partition) => match self.read_partition(partition, request, budget) {
                 Ok(result) => {
                     let result = read.insert(result);
                     (ReadKind::Read, self.answer(key.partition, result))
@@ -144,7 +153,23 @@ impl Fetch {
         let readable = read.as_ref().is_some_and(|read| request.fetch_offset < self.end(read));
         let is_final = kind == ReadKind::Failed
             || read.as_ref().is_some_and(|read| read.diverging_epoch.is_some() || read.on_older_segment);
-        PartitionRead { token, name, topic_id, kind, answer, wrong_leader, readable, is_final }
+        let partition = partition.ok();
+        self.count_read(partition.as_deref(), kind);
+        PartitionRead { token, name, topic_id, kind, answer, wrong_leader, readable, is_final, partition }
+    }
+
+    fn count_read(&self, partition: Option<&Partition>, kind: ReadKind) {
+        let metrics = &self.services.metrics;
+        metrics.fetched_partitions_total.increment();
+        if let Some(partition) = partition {
+            partition.traffic().fetch_requests.increment();
+        }
+        if kind != ReadKind::Read {
+            metrics.fetch_errors_total.increment();
+            if let Some(partition) = partition {
+                partition.traffic().failed_fetch_requests.increment();
+            }
+        }
     }
 
     fn read_partition(

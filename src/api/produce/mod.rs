@@ -245,6 +245,7 @@ impl<'a> Produce<'a> {
                 Some(named) => self.partition(named, topic.topic_id, index, batch),
                 None => Err(self.unknown_topic()),
             };
+            self.services.metrics.produced_partitions_total.increment();
             answer.partition_responses.push(match result {
                 Ok((partition_answer, None)) => partition_answer,
                 Ok((partition_answer, Some((committed, flush)))) => {
@@ -297,11 +298,15 @@ impl<'a> Produce<'a> {
             return Err(Refusal::bare(ResponseError::UnknownTopicId));
         }
         let bytes = batch.size_in_bytes() as u64;
+        let records = batch.header().map_or(0, |header| header.record_count);
+        partition.traffic().produce_requests.increment();
         let appended = partition
             .append_batch_to_leader(batch, self.acks, AppendOrigin::Client, guard, self.now)
-            .map_err(|error| Refusal::of_append(&partition, &error))?;
-        self.services.metrics.record_batches_in_total.increment();
-        self.services.metrics.record_bytes_in_total.add(bytes);
+            .map_err(|error| {
+                partition.traffic().failed_produce_requests.increment();
+                Refusal::of_append(&partition, &error)
+            })?;
+        self.count_appended(&partition, bytes, u64::try_from(records).unwrap_or(0));
         let answer = PartitionProduceResponse::default()
             .with_index(index)
             .with_base_offset(appended.base_offset)
@@ -321,6 +326,17 @@ impl<'a> Produce<'a> {
             None => Some((committed, flush)),
         };
         Ok((answer, pending))
+    }
+}
+
+impl Produce<'_> {
+    fn count_appended(&self, partition: &Partition, bytes: u64, records: u64) {
+        let (metrics, traffic) = (&self.services.metrics, partition.traffic());
+        metrics.record_batches_in_total.increment();
+        metrics.record_bytes_in_total.add(bytes);
+        metrics.records_in_total.add(records);
+        traffic.bytes_in.add(bytes);
+        traffic.messages_in.add(records);
     }
 }
 

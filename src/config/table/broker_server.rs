@@ -278,6 +278,25 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "`segment.bytes` of `__consumer_offsets` when it is created.",
     ),
     row(
+        "ottla.advertised.listeners",
+        String,
+        Some("auto"),
+        OneOf(&["auto", "hostname"]),
+        ReadOnly,
+        "What clients of a listener are told that `advertised.listeners` does not name. `auto`: the address at which the client reached \
+         the broker, or `localhost` where it came through a published port of the container. `hostname`: the listener's host, or the name \
+         of the machine, as Apache Kafka.",
+    ),
+    row(
+        "ottla.http.listeners",
+        List,
+        Some("http://127.0.0.1:9404"),
+        Items(true),
+        ReadOnly,
+        "Where health, metrics and status are served, as `http://host:port`; an empty host is every address, an empty list serves none. \
+         Where the default's port is taken the broker starts without it.",
+    ),
+    row(
         "ottla.log.format",
         String,
         Some("kafka"),

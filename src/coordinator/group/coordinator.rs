@@ -319,6 +319,10 @@ impl GroupCoordinator {
         self.shards.of_key(group_id.as_str())
     }
 
+    pub(super) fn shards(&self) -> Vec<GroupShardHandle> {
+        self.shards.all()
+    }
+
     pub(super) fn shard_of_partition(&self, partition: i32) -> Result<GroupShardHandle, CoordinatorError> {
         self.shards.of_partition(partition)
     }

@@ -21,6 +21,7 @@ mod context;
 mod coordinator;
 mod offsets;
 mod pending_offsets;
+mod positions;
 mod record;
 mod records;
 mod shard;
@@ -31,6 +32,7 @@ mod transactional;
 pub use config::GroupCoordinatorConfig;
 pub use context::GroupRequestContext;
 pub use coordinator::{GroupCoordinator, GroupMetadataPublisher, commit_error, fetch_error};
+pub use positions::GroupPosition;
 pub use transactional::TransactionalOffsetCommit;
 
 #[cfg(test)]

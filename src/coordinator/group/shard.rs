@@ -49,19 +49,16 @@ impl GroupShard {
     }
 
     /// A group.
-    #[cfg(test)]
     pub fn group(&self, group_id: &str) -> Option<&ClassicGroup> {
         self.groups.get(group_id)
     }
 
     /// All groups, by name.
-    #[cfg(test)]
     pub fn groups(&self) -> impl Iterator<Item = (&Arc<str>, &ClassicGroup)> {
         self.groups.iter()
     }
 
     /// All offsets.
-    #[cfg(test)]
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
     }

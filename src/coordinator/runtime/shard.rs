@@ -28,6 +28,11 @@ impl<R> Answered<R> {
         &self.response
     }
 
+    /// As `uncommitted`, without the way to wait.
+    pub fn into_uncommitted(self) -> R {
+        self.response
+    }
+
     /// Waits for the commit. `NotCoordinator` when leadership went first: then nobody knows what became of the write.
     pub async fn committed(self) -> Result<R, CoordinatorError> {
         let is_committed = match self.commit {
