@@ -1,4 +1,5 @@
 """The checks of `run`. This process plays the machine that runs the containers."""
+import atexit
 import os
 import re
 import shutil
@@ -89,6 +90,7 @@ class Broker:
         environment = os.environ | {"KAFKA_OTTLA_HTTP_LISTENERS": ""} | variables
         self.process = subprocess.Popen(["ip", "netns", "exec", "broker", "sh", "-c", inside], env=environment,
                                         stdout=open(self.log, "w"), stderr=subprocess.STDOUT)
+        atexit.register(self.process.kill)
         self.wait("is ready|Kafka Server started")
 
     def text(self):

@@ -1,7 +1,9 @@
 """The checks of `run`."""
+import atexit
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,7 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE) + "/raw")
-from client import BINARY, Broker  # noqa: E402
+from client import BINARY, Broker, string  # noqa: E402
 from ports import free_port  # noqa: E402
 
 PARTITIONS, TOPICS = 10_000, 20
@@ -50,6 +52,7 @@ def wait_for(what, ready, seconds=60):
 def start(*arguments):
     http = free_port()
     broker = Broker("--override", f"ottla.http.listeners=http://127.0.0.1:{http}", *arguments)
+    atexit.register(broker.process.kill)
     broker.client()
     broker.http = f"http://127.0.0.1:{http}"
     wait_for("readiness", lambda: get(broker.http + "/health/ready")[0] == 200)
@@ -108,6 +111,8 @@ class Load:
                                          stdin=subprocess.PIPE, text=True)
         self.writer = threading.Thread(target=self.write)
         self.writer.start()
+        for process in (self.consumer, self.producer):
+            atexit.register(process.kill)
 
     def write(self):
         while not self.stopping.wait(0.02):
@@ -137,12 +142,18 @@ class Prometheus:
                                          f"--storage.tsdb.path={self.directory}/data",
                                          f"--web.listen-address=127.0.0.1:{port}"], stdout=self.log, stderr=self.log)
 
+        atexit.register(self.process.kill)
+
     def query(self, expression):
         """The values of the series."""
         code, text = get(self.url + "/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
         answer = json.loads(text)
         assert code == 200 and answer["status"] == "success", text
         return [float(series["value"][1]) for series in answer["data"]["result"]]
+
+    def has_data(self, expression, above_zero):
+        values = self.query(expression)
+        return any(value > 0 for value in values) if above_zero else bool(values)
 
     def has_scraped(self):
         try:
@@ -171,14 +182,13 @@ def check_dashboards():
     prometheus = Prometheus(broker)
     try:
         wait_for("Prometheus", prometheus.has_scraped)
-        without_data = []
-        count = 0
-        for dashboard, panel, expression, above_zero in queries():
-            values = prometheus.query(expression)
-            count += 1
-            if not values or (above_zero and not any(value > 0 for value in values)):
-                without_data.append(f"{dashboard}: {panel}: {expression}: {values}")
-        check(f"{count} queries of dashboards return data", not without_data, "\n" + "\n".join(without_data))
+        missing = asked = list(queries())
+        # A rate over two scrapes is zero where a busy machine let the producer rest meanwhile: such a query is asked again.
+        until = time.monotonic() + 30
+        while missing and time.monotonic() < until:
+            missing = [query for query in missing if not prometheus.has_data(*query[2:])]
+        told = "".join(f"\n{dashboard}: {panel}: {expression}" for dashboard, panel, expression, _ in missing)
+        check(f"{len(asked)} queries of dashboards return data", not missing, told)
         text = get(broker.http + "/metrics")[1]
         linted = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
         # 3: names that are not in style, as the JMX exporter's are not.
@@ -189,10 +199,19 @@ def check_dashboards():
     broker.stop()
 
 
+def create_topics_request(name, partitions):
+    """CreateTopics v2 of one topic."""
+    topic = string(name) + struct.pack(">ihii", partitions, 1, 0, 0)
+    return struct.pack(">i", 1) + topic + struct.pack(">i?", 60_000, False)
+
+
 def check_scrape_of_many():
-    topics = [option for number in range(TOPICS) for option in ("--topic", f"many-{number}:{PARTITIONS // TOPICS}")]
-    broker = start(*topics, "--topic", "small:1")
+    broker = start()
     client = broker.client()
+    for number in range(TOPICS):
+        answer = client.call(19, 2, create_topics_request(f"many-{number}", PARTITIONS // TOPICS))
+        error, = struct.unpack(">h", answer[8 + 2 + len(f"many-{number}"):][:2])
+        assert error == 0, error
     client.produce_until_acknowledged("small")
     stop, latencies = threading.Event(), []
 
