@@ -2,7 +2,7 @@
 //!
 //! Contract:
 //! - Start: log directories (locked, recovered) → ports taken → controller (metadata read, this broker registered) →
-//!   partitions and coordinators, which follow the metadata → declared topics → connections accepted. A connection made
+//!   partitions and coordinators, which follow the metadata → declared topics and their seeds → connections accepted. A connection made
 //!   early waits in the listen queue and finds everything there.
 //! - A start that fails closes what it opened: log directories that had the marker of a clean stop have it again.
 //! - A log directory that fails takes its partitions along; the last one, or the metadata's, ends the process.
@@ -12,6 +12,7 @@
 //! - What a user can do wrong becomes one `BrokerError` whose text says what to do.
 
 mod configuration;
+mod declared;
 mod error;
 mod process;
 mod published_ports;
@@ -20,11 +21,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::error::ResponseError;
 use tokio::sync::watch;
 
 use crate::api::Services;
-use crate::config::{BrokerConfig, DeclaredTopic, StartOptions};
+use crate::config::{BrokerConfig, Declarations, StartOptions};
 use crate::coordinator::transaction::{ControllerProducerIds, LocalMarkers};
 use crate::coordinator::{
     GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionConfig, TransactionCoordinator,
@@ -41,6 +41,7 @@ use crate::storage::LogManager;
 use crate::telemetry::Metrics;
 use crate::types::CLUSTER_METADATA_TOPIC_NAME;
 use configuration::{DynamicConfiguration, DynamicConnectionLimits, FileShares};
+use declared::Declarer;
 
 pub use error::BrokerError;
 pub use process::run;
@@ -87,7 +88,7 @@ impl Broker {
         let failure = watch_directories(&logs);
         let started = bind(&config).and_then(|listeners| {
             let controller = open_controller(&env, &config, &logs)?;
-            let started = Self::start_rooms(&env, &config, &options.topics, &logs, &controller, listeners, files);
+            let started = Self::start_rooms(&env, &config, &options.declared, &logs, &controller, listeners, files);
             if started.is_err() {
                 // The first error is the one to tell.
                 let _ = controller.shutdown();
@@ -122,7 +123,7 @@ impl Broker {
     fn start_rooms(
         env: &Env,
         config: &Arc<BrokerConfig>,
-        topics: &[DeclaredTopic],
+        declared: &Declarations,
         logs: &Arc<LogManager>,
         controller: &Arc<Controller>,
         listeners: Vec<BoundListener>,
@@ -134,7 +135,7 @@ impl Broker {
         let replicas = ReplicaManager::new(config.node_id(), Arc::clone(logs), Arc::clone(config));
         let coordinators = Coordinators::start(env, config, controller, &replicas);
         controller.subscribe(replicas.clone());
-        create_topics(controller, topics)?;
+        Declarer { env, controller, replicas: &replicas }.declare(declared)?;
         logs.start();
         controller.start_snapshots();
         let services = Arc::new(Services {
@@ -315,22 +316,6 @@ fn open_controller(env: &Env, config: &Arc<BrokerConfig>, logs: &LogManager) -> 
     let options = configuration::controller_options(config, directory);
     let log = Box::new(StorageMetadataLog::open(log, Arc::clone(&env.clock))?);
     Ok(Controller::open(env.clone(), options, log, Arc::clone(config))?)
-}
-
-/// Creates the declared topics that are not there yet.
-fn create_topics(controller: &Controller, topics: &[DeclaredTopic]) -> Result<(), BrokerError> {
-    if topics.is_empty() {
-        return Ok(());
-    }
-    let response = controller.create_topics(&configuration::create_topics_request(topics))?;
-    for topic in response.topics {
-        if topic.error_code == 0 || topic.error_code == ResponseError::TopicAlreadyExists.code() {
-            continue;
-        }
-        let reason = topic.error_message.map_or_else(|| format!("error {}", topic.error_code), |text| text.to_string());
-        return Err(BrokerError::Topic { name: topic.name.to_string(), reason });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigError, FileVariable, StartInput, StartOptions, variables_in_files};
-use crate::env::{Disk, OpenMode};
+use crate::config::{
+    ConfigError, FileVariable, SEED_FILE_BYTES_MAX, StartInput, StartOptions, variables_in_files,
+};
+use crate::env::{Disk, FileKind, OpenMode};
 use crate::tools::dump_log::DumpLogOptions;
 use crate::tools::health::HealthOptions;
 use crate::tools::verify::VerifyOptions;
@@ -44,6 +46,9 @@ pub struct Arguments {
     /// Create a topic that does not exist before clients are served; may be given several times
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS[:KEY=VALUE,...]]")]
     topics: Vec<String>,
+    /// JSON lines, or a directory of such files: topics, and records that topics begin with which are created now
+    #[arg(long = "seed", value_name = "FILE")]
+    seed_files: Vec<String>,
     /// Print every configuration that Ottla implements, as Markdown, and end
     #[arg(long)]
     pub list_configs: bool,
@@ -90,6 +95,14 @@ pub enum CliError {
         /// The system's words.
         error: io::Error,
     },
+    /// A seed file cannot be read.
+    #[error("cannot read the seed file {path}: {error}; it is named by --seed or ottla.seed.files")]
+    SeedFile {
+        /// As given, or found in a directory that was.
+        path: String,
+        /// The system's words.
+        error: io::Error,
+    },
     /// A value that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -127,8 +140,13 @@ impl Arguments {
             // The later wins: what stands in a file is stronger than the variable itself.
             environment.push((stands_for, text.trim_end_matches(['\r', '\n']).to_owned()));
         }
-        let (data, ephemeral, overrides, topics) = (self.data, self.ephemeral, self.overrides, self.topics);
-        Ok(StartOptions::read(&StartInput { file, environment, data, ephemeral, overrides, topics })?)
+        let (data, ephemeral, overrides) = (self.data, self.ephemeral, self.overrides);
+        let (topics, seed_files) = (self.topics, self.seed_files);
+        let input = StartInput { file, environment, data, ephemeral, overrides, topics, seed_files };
+        let mut options = StartOptions::read(&input)?;
+        let seeds = read_seed_files(disk, &options.seed_files)?;
+        options.add_seeds(&seeds)?;
+        Ok(options)
     }
 }
 
@@ -138,6 +156,39 @@ fn mounted_file(disk: &dyn Disk, environment: &[(String, String)]) -> Option<Pat
     let (_, directories) = environment.iter().find(|(variable, _)| variable == CONFIG_DIRECTORIES)?;
     let files = directories.split(':').filter(|directory| !directory.is_empty());
     files.map(|directory| Path::new(directory).join("server.properties")).find(|path| disk.metadata(path).is_ok())
+}
+
+/// Names and contents of the seed files, those of a directory by their names.
+fn read_seed_files(disk: &dyn Disk, paths: &[String]) -> Result<Vec<(String, String)>, CliError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let failed = |error| CliError::SeedFile { path: path.clone(), error };
+        match disk.metadata(Path::new(path)).map_err(failed)?.kind {
+            FileKind::Directory => {
+                let names = disk.read_dir(Path::new(path)).map_err(failed)?.into_iter();
+                files.extend(names.filter(|name| SEED_FILE_ENDINGS.iter().any(|ending| has_ending(name, ending))));
+            }
+            FileKind::File => files.push(PathBuf::from(path)),
+        }
+    }
+    files
+        .into_iter()
+        .map(|file| {
+            let name = file.display().to_string();
+            let failed = |error| CliError::SeedFile { path: name.clone(), error };
+            let bytes = disk.read(&file, SEED_FILE_BYTES_MAX).map_err(failed)?;
+            let text = String::from_utf8(bytes)
+                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;
+            Ok((name, text))
+        })
+        .collect()
+}
+
+/// What a file of a directory is called that holds seeds; others, a README say, are passed over.
+const SEED_FILE_ENDINGS: [&str; 3] = ["json", "jsonl", "ndjson"];
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }
 
 fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<String> {
@@ -226,7 +277,33 @@ mod tests {
         let options = options(&disk, &arguments).expect("options");
         assert_eq!(options.config.log_dirs(), [PathBuf::from("/d")]);
         assert_eq!(options.config.num_partitions(), 2);
-        let names: Vec<&str> = options.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let names: Vec<&str> = options.declared.topics.iter().map(|topic| topic.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn seeds_are_files_and_directories_of_files() {
+        let disk = disk_with("/etc/one.jsonl", br#"{"topic":"one","value":1}"#);
+        let write = |path: &str, content: &[u8]| {
+            let file = disk.open(Path::new(path), OpenMode::CreateReadWrite).expect("a file");
+            file.write_all_at(content, 0).expect("written");
+        };
+        disk.create_dir_all(Path::new("/seeds")).expect("a directory");
+        write("/seeds/b.JSONL", br#"{"topic":"b","value":1}"#);
+        write("/seeds/a.json", br#"{"topic":"a","value":1}"#);
+        write("/seeds/README.md", b"no JSON");
+        let arguments =
+            ["--seed", "/etc/one.jsonl", "--override", "ottla.seed.files=/seeds", "--override", "ottla.topics=z:2;y"];
+        let given = options(&disk, &arguments).expect("options");
+        let names: Vec<&str> = given.declared.topics.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(names, ["z", "y", "a", "b", "one"]);
+        assert_eq!(given.declared.seeds.len(), 3);
+        let error = |arguments: &[&str]| options(&disk, arguments).err().expect("refused").to_string();
+        assert!(error(&["--seed", "/nothing"]).starts_with("cannot read the seed file /nothing: "));
+        write("/etc/bad", b"\xff");
+        assert!(error(&["--seed", "/etc/bad"]).contains("/etc/bad: invalid utf-8"));
+        assert!(error(&["--seed", "/seeds/README.md"]).starts_with("/seeds/README.md:1: "));
+        let error = error(&["--override", "ottla.topics=a:x"]);
+        assert!(error.starts_with("--override ottla.topics=a:x a:x: 'x' is no number"), "{error}");
     }
 }

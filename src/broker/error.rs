@@ -51,6 +51,14 @@ pub enum BrokerError {
         /// The controller's words.
         reason: String,
     },
+    /// A seed record cannot be written.
+    #[error("{place}: this record, or one that is written with it, cannot be written: {reason}")]
+    Seed {
+        /// File and line.
+        place: String,
+        /// The log's words.
+        reason: String,
+    },
     /// There is no log directory left to serve from.
     #[error("{0}")]
     LogDirectories(String),

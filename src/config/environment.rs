@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::declared::DeclaredTopic;
 use super::known::{broker_key, is_known_to_kafka};
-use super::start_options::DeclaredTopic;
 use super::{ConfigError, nearest};
 
 /// A configuration that a variable gives.
@@ -277,7 +277,7 @@ fn created_topic(entry: &str) -> Result<DeclaredTopic, ConfigError> {
         ConfigError::Invalid(format!("environment variable KAFKA_CREATE_TOPICS: {entry}: {reason}; {form}"))
     };
     let mut parts = entry.splitn(4, ':').map(str::trim);
-    let name = parts.next().unwrap_or_default().to_owned();
+    let name = parts.next().unwrap_or_default();
     let partitions = match parts.next() {
         None | Some("") => None,
         Some(count) => match count.parse::<i32>() {
@@ -293,7 +293,8 @@ fn created_topic(entry: &str) -> Result<DeclaredTopic, ConfigError> {
     if let Some(policy) = parts.next().filter(|policy| !policy.is_empty()) {
         configs.insert("cleanup.policy".to_owned(), policy.to_owned());
     }
-    Ok(DeclaredTopic { name, partitions, configs })
+    let place = format!("environment variable KAFKA_CREATE_TOPICS: {entry}");
+    Ok(DeclaredTopic { configs, ..DeclaredTopic::new(name, partitions, place)? })
 }
 
 #[cfg(test)]

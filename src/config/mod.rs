@@ -9,6 +9,7 @@
 mod alter;
 mod broker_config;
 mod broker_values;
+mod declared;
 mod definition;
 mod describe;
 mod documentation;
@@ -30,6 +31,7 @@ mod table_tests;
 
 pub use alter::check_broker_overrides;
 pub use broker_config::BrokerConfig;
+pub use declared::{Declarations, DeclaredTopic, SEED_FILE_BYTES_MAX, SeedRecord};
 pub use definition::{BrokerSynonym, ConfigDefinition, ConfigType, ConfigValue, SynonymUnit, UpdateMode, Validator};
 pub use describe::{
     ConfigSource, ConfigSynonym, DescribedConfig, describe_broker, describe_cluster_defaults, describe_topic,
@@ -41,5 +43,5 @@ pub use known::{BrokerKey, KafkaConfigKey, broker_key, broker_keys, is_known_to_
 pub use listeners::{HttpListener, ListenerEndpoint, SecurityProtocol};
 pub use log_config::LogConfig;
 pub use properties::{Property, parse_properties, render_properties};
-pub use start_options::{DeclaredTopic, StartInput, StartOptions};
+pub use start_options::{StartInput, StartOptions};
 pub use support::Support;

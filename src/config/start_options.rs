@@ -2,22 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::declared::Declarations;
 use super::environment::{EnvironmentSettings, read_environment, topics_of_environment};
 use super::known::{broker_key, prefixed_definition, without_listener};
 use super::properties::parse_properties;
 use super::support::{Support, is_retired};
-use super::{BrokerConfig, ConfigError, LogConfig, nearest, table};
-
-/// A topic that exists when the port opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeclaredTopic {
-    /// Its name.
-    pub name: String,
-    /// Its partitions; `None` for `num.partitions`.
-    pub partitions: Option<i32>,
-    /// Its own configurations.
-    pub configs: BTreeMap<String, String>,
-}
+use super::{BrokerConfig, ConfigError, nearest, table};
 
 /// What was given, as text.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +25,8 @@ pub struct StartInput {
     pub overrides: Vec<String>,
     /// `--topic`, each `name[:partitions[:key=value,…]]`.
     pub topics: Vec<String>,
+    /// `--seed`, each a file or a directory.
+    pub seed_files: Vec<String>,
 }
 
 /// What the broker is to do.
@@ -43,8 +35,10 @@ pub struct StartOptions {
     pub config: BrokerConfig,
     /// Keep nothing on the disk.
     pub ephemeral: bool,
-    /// Topics to create.
-    pub topics: Vec<DeclaredTopic>,
+    /// Topics to create, and records to begin with.
+    pub declared: Declarations,
+    /// Files, and directories of files, whose content [`Self::add_seeds`] takes.
+    pub seed_files: Vec<String>,
     /// The cluster id of a data directory that is formatted now (`CLUSTER_ID`); a random one without.
     pub cluster_id: Option<String>,
     /// Loggers by Kafka's names with their levels (`KAFKA_LOG4J_LOGGERS`); `root` is every other.
@@ -93,15 +87,31 @@ impl StartOptions {
             given.insert(name.trim().to_owned(), Given { value: value.to_owned(), place });
         }
         warnings.extend(check_keys(&given)?);
+        let topics_place = given.get("ottla.topics").map(|given| given.place.clone()).unwrap_or_default();
         let config = BrokerConfig::new(given.into_iter().map(|(name, given)| (name, given.value)).collect())?;
-        let mut topics = topics_of_environment(&input.environment)?;
-        for topic in &topics {
-            check_topic(topic, &config).map_err(|error| error.at("environment variable KAFKA_CREATE_TOPICS"))?;
+        let mut declared = Declarations::default();
+        for topic in topics_of_environment(&input.environment)? {
+            declared.add_topic(topic, &config)?;
         }
-        for text in &input.topics {
-            topics.push(parse_topic(text, &config)?);
+        declared.add_topic_list(&config.text("ottla.topics").unwrap_or_default(), &topics_place, &config)?;
+        for topic in &input.topics {
+            declared.add_topic_option(topic, &config)?;
         }
-        Ok(Self { config, ephemeral: input.ephemeral, topics, cluster_id, log_levels, warnings })
+        let files = config.text("ottla.seed.files").unwrap_or_default();
+        let files = files.split(',').map(str::trim).filter(|file| !file.is_empty()).map(str::to_owned);
+        let seed_files = files.chain(input.seed_files.iter().cloned()).collect();
+        Ok(Self { config, ephemeral: input.ephemeral, declared, seed_files, cluster_id, log_levels, warnings })
+    }
+
+    /// Takes the content of seed files, each with its name.
+    ///
+    /// # Errors
+    /// The first line that cannot be understood or used.
+    pub fn add_seeds(&mut self, files: &[(String, String)]) -> Result<(), ConfigError> {
+        for (file, text) in files {
+            self.declared.add_seed_file(file, text, &self.config)?;
+        }
+        self.declared.check(&self.config)
     }
 }
 
@@ -176,56 +186,6 @@ fn check_keys(given: &BTreeMap<String, Given>) -> Result<Vec<String>, ConfigErro
 
 /// What Kafka's authorizer reads by itself, so that Kafka's own table does not have it.
 const OF_AUTHORIZERS: [&str; 2] = ["allow.everyone.if.no.acl.found", "super.users"];
-
-/// Whether a topic of this name can exist and have these configurations.
-fn check_topic(topic: &DeclaredTopic, config: &BrokerConfig) -> Result<(), ConfigError> {
-    let name = topic.name.as_str();
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(is_legal) {
-        return Err(ConfigError::Invalid(format!(
-            "'{name}' is no topic name: 1 to 249 ASCII letters, digits, '.', '_' and '-' (not '.' or '..')"
-        )));
-    }
-    LogConfig::from_overrides(config, &topic.configs).map(drop)
-}
-
-fn parse_topic(text: &str, config: &BrokerConfig) -> Result<DeclaredTopic, ConfigError> {
-    let refuse = |reason: String| ConfigError::Invalid(format!("--topic {text}: {reason}"));
-    let mut parts = text.splitn(3, ':');
-    let name = parts.next().unwrap_or_default();
-    let partitions = match parts.next().filter(|count| !count.is_empty()) {
-        None => None,
-        Some(count) => match count.parse::<i32>() {
-            Ok(count) if count > 0 => Some(count),
-            _ => {
-                return Err(refuse(format!(
-                    "'{count}' is no number of partitions; expected name:partitions[:key=value,…]"
-                )));
-            }
-        },
-    };
-    let mut configs: BTreeMap<String, String> = BTreeMap::new();
-    let mut last: Option<String> = None;
-    for item in parts.next().filter(|items| !items.is_empty()).map(|items| items.split(',')).into_iter().flatten() {
-        // A comma may also stand within a value: cleanup.policy=compact,delete.
-        match (item.split_once('='), &last) {
-            (Some((key, value)), _) => {
-                configs.insert(key.trim().to_owned(), value.to_owned());
-                last = Some(key.trim().to_owned());
-            }
-            (None, Some(key)) => {
-                if let Some(value) = configs.get_mut(key) {
-                    value.push(',');
-                    value.push_str(item);
-                }
-            }
-            (None, None) => return Err(refuse(format!("'{item}' is no configuration; expected key=value"))),
-        }
-    }
-    let topic = DeclaredTopic { name: name.to_owned(), partitions, configs };
-    check_topic(&topic, config).map_err(|error| error.at(format!("--topic {text}")))?;
-    Ok(topic)
-}
 
 #[cfg(test)]
 #[path = "start_options_tests.rs"]

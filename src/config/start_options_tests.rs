@@ -28,7 +28,7 @@ fn nothing_is_needed() {
     let listener = &options.config.listeners()[0];
     assert_eq!((listener.name.as_str(), listener.host.as_str(), listener.port), ("PLAINTEXT", "", 9092));
     assert!(options.config.advertised_listeners().is_empty());
-    assert!(options.warnings.is_empty() && options.topics.is_empty() && !options.ephemeral);
+    assert!(options.warnings.is_empty() && options.declared.topics.is_empty() && !options.ephemeral);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn variables_declare_topics_and_levels() {
         ("KAFKA_CFG_NUM_PARTITIONS", "4"),
     ]));
     let topics: Vec<(&str, Option<i32>)> =
-        options.topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+        options.declared.topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
     assert_eq!(topics, [("a", Some(3)), ("b", Some(1))]);
     assert_eq!(options.log_levels, [("root".to_owned(), "WARN".to_owned())]);
     assert_eq!(options.config.num_partitions(), 4);
@@ -190,7 +190,9 @@ fn variables_declare_topics_and_levels() {
 fn topics_are_declared() {
     let topic = |text: &str| {
         let input = StartInput { topics: vec![text.to_owned()], ..StartInput::default() };
-        StartOptions::read(&input).map(|mut options| options.topics.remove(0)).map_err(|error| error.to_string())
+        StartOptions::read(&input)
+            .map(|mut options| options.declared.topics.remove(0))
+            .map_err(|error| error.to_string())
     };
     let plain = topic("orders").expect("a topic");
     assert_eq!((plain.name.as_str(), plain.partitions), ("orders", None));

@@ -119,6 +119,8 @@ fn every_broker_configuration_is_read() {
         "offsets.retention.minutes",
         "ottla.http.listeners",
         "ottla.memory.bytes",
+        "ottla.seed.files",
+        "ottla.topics",
         "ottla.validate.compressed.batches",
         "process.roles",
         "queued.max.request.bytes",

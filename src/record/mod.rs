@@ -29,6 +29,7 @@ mod checksum;
 mod compression;
 mod control;
 mod error;
+mod partitioner;
 mod produce_batch;
 mod record_iterator;
 mod retain;
@@ -50,6 +51,7 @@ pub use control::{
     leader_change_batch, marker_batch, snapshot_footer_batch, snapshot_header_batch,
 };
 pub use error::RecordError;
+pub use partitioner::partition_for_key;
 pub use produce_batch::ProduceBatch;
 pub use record_iterator::{Header, Record, RecordIterator, Records, records};
 pub use retain::{BatchRetention, Retained, RetentionRules, retain};

@@ -313,6 +313,23 @@ pub(super) const ROWS: &[ConfigDefinition] = &[
         "Bytes of memory for requests, answers, caches and the process itself; -1: half of the machine's or the control group's, at most 512 MiB.",
     ),
     row(
+        "ottla.seed.files",
+        String,
+        Some(""),
+        Any,
+        ReadOnly,
+        "Files of JSON lines, or directories of them, apart by commas: topics that are created before clients are served, and records that those \
+         begin with which are created now.",
+    ),
+    row(
+        "ottla.topics",
+        String,
+        Some(""),
+        Any,
+        ReadOnly,
+        "Topics that are created before clients are served, as name[:partitions[:key=value,...]], apart by semicolons.",
+    ),
+    row(
         "process.roles",
         List,
         Some("broker,controller"),
