@@ -22,17 +22,10 @@ const NO_TIMESTAMP: i64 = -1;
 /// Encodes a record.
 pub fn encode(record: &GroupRecord) -> Result<KeyValue, CoordinatorError> {
     match record {
-        GroupRecord::Offset { group_id, topic, partition, value } => {
-            let key = schema::OffsetCommitKey {
-                group: group_id.to_string(),
-                topic: topic.to_string(),
-                partition: *partition,
-            };
-            Ok(KeyValue {
-                key: schema::encode_key(&key).map_err(unexpected)?,
-                value: value.as_ref().map(encode_offset).transpose()?,
-            })
-        }
+        GroupRecord::Offset { group_id, topic, partition, value } => Ok(KeyValue {
+            key: encode_offset_key(group_id, topic, *partition)?,
+            value: value.as_ref().map(encode_offset).transpose()?,
+        }),
         GroupRecord::Group { group_id, value } => {
             let key = schema::GroupMetadataKey { group: group_id.to_string() };
             Ok(KeyValue {
@@ -65,7 +58,53 @@ pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Option<GroupRecord>,
     }
 }
 
+/// What the schema says, written at once: this is most of what a commit writes, and the schema wants strings of its own.
+fn encode_offset_key(group_id: &str, topic: &str, partition: i32) -> Result<Bytes, CoordinatorError> {
+    let (Ok(group_length), Ok(topic_length)) = (i16::try_from(group_id.len()), i16::try_from(topic.len())) else {
+        let key = schema::OffsetCommitKey { group: group_id.to_owned(), topic: topic.to_owned(), partition };
+        return schema::encode_key(&key).map_err(unexpected);
+    };
+    let mut bytes = Vec::with_capacity(2 + 2 + group_id.len() + 2 + topic.len() + 4);
+    bytes.extend(<schema::OffsetCommitKey as schema::CoordinatorKey>::RECORD_TYPE.to_be_bytes());
+    bytes.extend(group_length.to_be_bytes());
+    bytes.extend(group_id.as_bytes());
+    bytes.extend(topic_length.to_be_bytes());
+    bytes.extend(topic.as_bytes());
+    bytes.extend(partition.to_be_bytes());
+    Ok(bytes.into())
+}
+
+/// The usual value, without expiry and remark, as [`encode_offset_key`]; `None` for others.
+fn encode_usual_offset(value: &OffsetAndMetadata) -> Option<Bytes> {
+    if value.expire_timestamp_ms.is_some() || !value.metadata.is_empty() {
+        return None;
+    }
+    let has_id = !value.topic_id.is_nil();
+    let mut bytes = Vec::with_capacity(2 + 8 + 4 + 1 + 8 + if has_id { 3 + 16 } else { 1 });
+    bytes.extend(OFFSET_COMMIT_VALUE_VERSION.to_be_bytes());
+    bytes.extend(value.offset.to_be_bytes());
+    bytes.extend(value.leader_epoch.to_be_bytes());
+    // A text of no bytes.
+    bytes.push(1);
+    bytes.extend(value.commit_timestamp_ms.to_be_bytes());
+    if has_id {
+        // One tagged field, number 0, 16 bytes.
+        bytes.extend([1, 0, 16]);
+        bytes.extend(value.topic_id.as_bytes());
+    } else {
+        bytes.push(0);
+    }
+    Some(bytes.into())
+}
+
 fn encode_offset(value: &OffsetAndMetadata) -> Result<Bytes, CoordinatorError> {
+    if let Some(bytes) = encode_usual_offset(value) {
+        return Ok(bytes);
+    }
+    encode_offset_by_schema(value)
+}
+
+fn encode_offset_by_schema(value: &OffsetAndMetadata) -> Result<Bytes, CoordinatorError> {
     let version = match value.expire_timestamp_ms {
         Some(_) => OFFSET_COMMIT_VALUE_WITH_EXPIRY_VERSION,
         None => OFFSET_COMMIT_VALUE_VERSION,
@@ -160,4 +199,45 @@ fn unexpected(error: WireError) -> CoordinatorError {
 
 fn corrupt(error: WireError) -> CoordinatorError {
     CoordinatorError::CorruptRecord(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::Uuid;
+
+    proptest! {
+        #[test]
+        fn what_is_written_at_once_is_what_the_schema_says(
+            group in ".{0,40}",
+            topic in ".{0,40}",
+            partition in any::<i32>(),
+            (offset, epoch, time) in any::<(i64, i32, i64)>(),
+            id in prop_oneof![Just(0_u128), any::<u128>()],
+        ) {
+            let key = schema::OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition };
+            prop_assert_eq!(encode_offset_key(&group, &topic, partition).unwrap(), schema::encode_key(&key).unwrap());
+            let value = OffsetAndMetadata {
+                offset,
+                leader_epoch: epoch,
+                metadata: Box::from(""),
+                commit_timestamp_ms: time,
+                expire_timestamp_ms: None,
+                topic_id: Uuid::from_u128(id),
+            };
+            prop_assert_eq!(encode_usual_offset(&value).unwrap(), encode_offset_by_schema(&value).unwrap());
+            let unusual = OffsetAndMetadata { metadata: Box::from("x"), ..value.clone() };
+            prop_assert!(encode_usual_offset(&unusual).is_none());
+            let unusual = OffsetAndMetadata { expire_timestamp_ms: Some(1), ..value };
+            prop_assert!(encode_usual_offset(&unusual).is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_refused() {
+        let name = "x".repeat(40_000);
+        assert!(encode_offset_key(&name, "t", 0).is_err() && encode_offset_key("g", &name, 0).is_err());
+    }
 }

@@ -10,7 +10,7 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::member::Member;
+use super::member::{Member, ProtocolSupport};
 use crate::coordinator::group::record::{GroupMetadata, GroupRecord, OffsetAndMetadata};
 use crate::coordinator::group::step::{GroupTimer, Step};
 use crate::coordinator::group::subscription::subscribed_topics;
@@ -55,6 +55,8 @@ pub struct ClassicGroup {
     pub(super) leader: Option<Arc<str>>,
     /// By member id, in the order in which they joined.
     pub(super) members: IndexMap<Arc<str>, Member>,
+    /// What the members support.
+    pub(super) support: ProtocolSupport,
     /// Member id by instance id.
     pub(super) static_members: HashMap<Arc<str>, Arc<str>>,
     /// Ids that were given out with MEMBER_ID_REQUIRED and have not come back.
@@ -90,6 +92,7 @@ impl ClassicGroup {
             generation: 0,
             leader: None,
             members: IndexMap::new(),
+            support: ProtocolSupport::default(),
             static_members: HashMap::new(),
             pending_join: IndexSet::new(),
             pending_sync: IndexSet::new(),
@@ -151,6 +154,9 @@ impl ClassicGroup {
         assert!(self.pending_join.iter().all(|member_id| !self.members.contains_key(member_id)));
         assert!(self.initial_rebalance.is_none() || self.state == PreparingRebalance);
         assert_eq!(self.static_members.len(), self.members.values().filter(|member| member.is_static()).count());
+        let mut support = ProtocolSupport::default();
+        self.members.values().for_each(|member| support.add(&member.protocols));
+        assert_eq!(support, self.support);
         for (member_id, member) in &self.members {
             assert_eq!(member_id, &member.member_id);
             assert!(member.awaiting_join.is_none() || self.state == PreparingRebalance, "{self:?}");
@@ -185,6 +191,7 @@ impl ClassicGroup {
         self.leader = value.leader;
         self.state_timestamp_ms = value.state_timestamp_ms;
         self.static_members.clear();
+        self.support = ProtocolSupport::default();
         for record in value.members {
             let live = previous.swap_remove(&record.member_id);
             let mut member = Member::from_record(record, self.protocol.as_ref());
@@ -194,6 +201,7 @@ impl ClassicGroup {
             if let Some(instance_id) = &member.group_instance_id {
                 self.static_members.insert(instance_id.clone(), member.member_id.clone());
             }
+            self.support.add(&member.protocols);
             self.members.insert(member.member_id.clone(), member);
         }
         let members = &self.members;
@@ -243,7 +251,8 @@ impl ClassicGroup {
         if self.leader.is_none() {
             self.leader = Some(member.member_id.clone());
         }
-        self.pending_join.shift_remove(&member.member_id);
+        self.pending_join.swap_remove(&member.member_id);
+        self.support.add(&member.protocols);
         self.members.insert(member.member_id.clone(), member);
     }
 
@@ -251,6 +260,7 @@ impl ClassicGroup {
     /// its parked SyncGroup likewise.
     pub(super) fn remove(&mut self, member_id: &str, step: &mut Step<'_>) {
         if let Some(member) = self.members.shift_remove(member_id) {
+            self.support.remove(&member.protocols);
             if let Some(ticket) = member.awaiting_join {
                 step.answer_join(ticket, join_error("", ResponseError::UnknownMemberId));
             }
@@ -264,8 +274,8 @@ impl ClassicGroup {
         if self.is_leader(member_id) {
             self.leader = self.members.keys().next().cloned();
         }
-        self.pending_join.shift_remove(member_id);
-        self.pending_sync.shift_remove(member_id);
+        self.pending_join.swap_remove(member_id);
+        self.pending_sync.swap_remove(member_id);
     }
 
     /// Whether the request comes from the member that it names (`ClassicGroup.validateMember`).
@@ -293,7 +303,7 @@ impl ClassicGroup {
     }
 
     fn is_candidate(&self, protocol: &str) -> bool {
-        self.members.values().all(|member| member.protocols.iter().any(|(name, _)| &**name == protocol))
+        self.support.count(protocol) == self.members.len()
     }
 
     /// The protocol with the most votes among those that all members support; at a tie the one that was voted first.

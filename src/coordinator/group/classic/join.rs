@@ -72,7 +72,9 @@ impl ClassicGroup {
         match self.state {
             ClassicGroupState::Empty => true,
             ClassicGroupState::PreparingRebalance => {
-                member.is_some_and(|member| member.awaiting_join.is_some()) || self.awaiting_join() < max_size
+                self.members.len() < max_size
+                    || member.is_some_and(|member| member.awaiting_join.is_some())
+                    || self.awaiting_join() < max_size
             }
             ClassicGroupState::CompletingRebalance | ClassicGroupState::Stable => {
                 member.is_some() || self.members.len() < max_size
@@ -152,7 +154,9 @@ impl ClassicGroup {
     /// that nothing waits for ever.
     fn update_member(&mut self, member_id: &str, join: Join<'_>, ticket: Option<Ticket>, step: &mut Step<'_>) {
         let Some(member) = self.members.get_mut(member_id) else { return };
+        self.support.remove(&member.protocols);
         member.protocols = own_protocols(&join.request.protocols);
+        self.support.add(&member.protocols);
         member.rebalance_timeout_ms = join.request.rebalance_timeout_ms;
         member.session_timeout_ms = join.request.session_timeout_ms;
         if let Some(abandoned) = std::mem::replace(&mut member.awaiting_join, ticket) {
@@ -173,7 +177,7 @@ impl ClassicGroup {
             step.answer_sync(ticket, sync_error(ResponseError::FencedInstanceId));
         }
         step.cancel(self.session_timer(old_id));
-        if self.pending_sync.shift_remove(old_id) {
+        if self.pending_sync.swap_remove(old_id) {
             self.pending_sync.insert(new_id.clone());
         }
         let member =

@@ -1,5 +1,6 @@
 //! A member of a classic group (Kafka's `ClassicGroupMember`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -110,6 +111,42 @@ impl Member {
     pub fn has_satisfied_heartbeat(&self) -> bool {
         !self.is_new && (self.awaiting_join.is_some() || self.awaiting_sync.is_some())
     }
+}
+
+/// How many members support each protocol, so that a join need not ask all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolSupport(HashMap<Arc<str>, usize>);
+
+impl ProtocolSupport {
+    /// A member came, with these.
+    pub fn add(&mut self, protocols: &[Protocol]) {
+        for name in distinct_names(protocols) {
+            *self.0.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    /// A member with these went.
+    pub fn remove(&mut self, protocols: &[Protocol]) {
+        for name in distinct_names(protocols) {
+            if let Some(count) = self.0.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.0.remove(name);
+                }
+            }
+        }
+    }
+
+    /// How many members support it.
+    pub fn count(&self, protocol: &str) -> usize {
+        self.0.get(protocol).copied().unwrap_or(0)
+    }
+}
+
+/// A client may name a protocol twice.
+fn distinct_names(protocols: &[Protocol]) -> impl Iterator<Item = &Arc<str>> {
+    let names = protocols.iter().map(|(name, _)| name).enumerate();
+    names.filter(|(index, name)| !protocols[..*index].iter().any(|(other, _)| other == *name)).map(|(_, name)| name)
 }
 
 /// Copies a request's protocols out of the receive buffer.

@@ -57,7 +57,7 @@ impl ClassicGroup {
     }
 
     fn sync_received(&mut self, member_id: &str, step: &mut Step<'_>) {
-        self.pending_sync.shift_remove(member_id);
+        self.pending_sync.swap_remove(member_id);
         if self.pending_sync.is_empty() {
             step.cancel(GroupTimer::Sync(self.group_id.clone()));
         }
