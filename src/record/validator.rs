@@ -19,6 +19,8 @@ use crate::types::{NO_TIMESTAMP, TopicPartition};
 pub const DEFAULT_DECOMPRESSED_LIMIT: usize = 16 * 1024 * 1024;
 /// How often the largest batch may grow when it is decompressed.
 const DECOMPRESSED_FACTOR: usize = 20;
+/// What a batch is counted as while it is decompressed, at most: lz4 cannot do more, and others seldom do.
+const DECOMPRESSED_RATIO: usize = 255;
 /// Rejected records that the message in the answer names (`LogValidator.processRecordErrors`).
 const RECORD_ERRORS_IN_MESSAGE: usize = 3;
 /// Rejected records that an answer lists. Kafka lists all: a small compressed batch can hold millions.
@@ -61,6 +63,15 @@ impl ValidationRules {
             decompressed_limit: DEFAULT_DECOMPRESSED_LIMIT,
             strict: false,
         }
+    }
+
+    /// Bytes that [`validate_batch`] may take for the decompressed records of this batch; 0 when it does not open it.
+    pub fn decompressed_bytes(&self, batch: &ProduceBatch, now_ms: i64) -> usize {
+        let Some(header) = batch.header() else { return 0 };
+        let Ok(source) = header.compression() else { return 0 };
+        let is_recompressed = self.compression.is_some_and(|target| target.codec != source);
+        let opens = source != CompressionType::None && (is_recompressed || opens_compressed(header, self, now_ms));
+        if opens { self.decompressed_limit.min(batch.size_in_bytes().saturating_mul(DECOMPRESSED_RATIO)) } else { 0 }
     }
 
     /// Sets `max.message.bytes`, and the bound on decompressed records that goes with it.

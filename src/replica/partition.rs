@@ -114,7 +114,8 @@ impl Partition {
         log: Arc<Log>,
         traffic: Arc<TopicTraffic>,
     ) -> Arc<Self> {
-        let rules = ArcSwap::from_pointee(validation_rules(&topic_partition, &log.config()));
+        let memory = log.log_directory().memory().limit();
+        let rules = ArcSwap::from_pointee(validation_rules(&topic_partition, &log.config(), memory));
         let leadership = Leadership {
             is_leader: false,
             leader_epoch: NO_LEADER_EPOCH,
@@ -245,7 +246,8 @@ impl Partition {
 
     /// Takes over a changed configuration.
     pub(super) fn update_config(&self, config: Arc<LogConfig>) {
-        self.rules.store(Arc::new(validation_rules(&self.topic_partition, &config)));
+        let memory = self.log.log_directory().memory().limit();
+        self.rules.store(Arc::new(validation_rules(&self.topic_partition, &config, memory)));
         self.log.update_config(config);
     }
 
@@ -276,7 +278,12 @@ impl Partition {
     ) -> Result<AppendResult, ReplicaError> {
         // Once before the work, and again under the lock that the append needs.
         self.check_append(&self.leadership.read(), required_acks)?;
-        let batch = validate_batch(batch, &self.rules.load(), now)?;
+        let batch = {
+            let rules = self.rules.load();
+            let decompressed = rules.decompressed_bytes(&batch, now);
+            let _held = (decompressed > 0).then(|| self.log.log_directory().memory().hold_work(decompressed));
+            validate_batch(batch, &rules, now)?
+        };
         self.append(batch, required_acks, AppendTerms { guard, ..AppendTerms::new(NO_LEADER_EPOCH, origin, now) })
     }
 
@@ -599,8 +606,9 @@ fn effective_min_isr(config: &LogConfig, replicas: usize) -> usize {
     usize::try_from(config.min_insync_replicas).unwrap_or(1).min(replicas)
 }
 
-fn validation_rules(topic_partition: &TopicPartition, config: &LogConfig) -> ValidationRules {
-    ValidationRules {
+/// `memory`: bytes that everything together may take; one batch may become half of it.
+fn validation_rules(topic_partition: &TopicPartition, config: &LogConfig, memory: usize) -> ValidationRules {
+    let rules = ValidationRules {
         compression: config.compression,
         compacted: config.compact,
         timestamp_type: config.message_timestamp_type,
@@ -609,7 +617,8 @@ fn validation_rules(topic_partition: &TopicPartition, config: &LogConfig) -> Val
         strict: config.validate_compressed_batches,
         ..ValidationRules::new(topic_partition.clone())
     }
-    .with_max_message_bytes(usize::try_from(config.max_message_bytes).unwrap_or(0))
+    .with_max_message_bytes(usize::try_from(config.max_message_bytes).unwrap_or(0));
+    ValidationRules { decompressed_limit: rules.decompressed_limit.min(memory / 2), ..rules }
 }
 
 #[cfg(test)]

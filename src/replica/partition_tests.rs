@@ -49,6 +49,32 @@ fn compressed_records_are_looked_at_where_the_broker_is_told_to() {
     assert_eq!(append().unwrap(), 1);
 }
 
+/// What a batch becomes is bound by the memory that there is.
+#[test]
+fn a_batch_may_become_half_of_the_memory() {
+    let value = vec![b'v'; 600_000];
+    let properties = BatchProperties { compression: CompressionType::Zstd.into(), ..BatchProperties::default() };
+    let mut builder = BatchBuilder::new(properties);
+    builder.append(1_000_000, Some(b"key"), Some(&value), &[]).unwrap();
+    let batch = builder.build();
+    let partition = partition_with(&[("cleanup.policy", "compact")]);
+    partition.make_leader(5, 1, 1).unwrap();
+    let append = || {
+        let (origin, guard) = (AppendOrigin::Client, VerificationGuard::NONE);
+        partition.append_records_to_leader(batch.clone(), ACKS_ALL, origin, guard, 1_000_000)
+    };
+    assert_eq!(append().unwrap().base_offset, 0);
+    let memory = partition.log().log_directory().memory();
+    memory.set_process_bytes(1 << 20);
+    partition.update_config(partition.log().config());
+    let refused = append().map(|done| done.base_offset);
+    assert!(
+        matches!(refused, Err(ReplicaError::Validation(crate::record::ValidationError::MessageTooLarge(_)))),
+        "{refused:?}"
+    );
+    assert_eq!(memory.work(), 0);
+}
+
 fn partition_with(overrides: &[(&str, &str)]) -> Arc<Partition> {
     let env = Env::simulated(ManualClock::new(1_000_000), 1);
     env.disk.create_dir_all("/data".as_ref()).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! The first read of a frame goes through a buffer on the stack, so that an idle connection holds no buffer and several
 //! small frames cost one call; each small frame is copied once, to a buffer of its size. The rest of a longer frame is
-//! read straight into a buffer of its own, which grows as bytes come. On a connection that sends long frames the first
+//! read straight into a buffer of its own, which grows as bytes come; one that passes `RESERVED_FROM` gets the addresses of
+//! its whole length once, so that nothing is copied any more, and memory only as bytes come. On a connection that sends long frames the first
 //! read takes only the length, and what such a connection has sent before it is trusted to send again: the buffer has its
 //! size at once, and the socket wakes the task when the frame is there. Every function may be left at any `Pending` and
 //! called again.
@@ -42,6 +43,9 @@ const TRUSTED_SIZE_MAX: usize = READ_SIZE;
 const LOW_WATER_MIN: usize = 32 * 1024;
 /// Up to here a buffer grows to four times what has come, then to twice.
 const FAST_GROWTH_SIZE: usize = 1024 * 1024;
+/// A buffer that grows beyond this is as long as its frame: of what is not written yet the system gives no memory, so that
+/// only what has come is charged. Who lies about the length must have sent half of this.
+const RESERVED_FROM: usize = 4 * 1024 * 1024;
 /// Whether the peer has told who it is: nobody has to yet.
 const AUTHENTICATED: bool = true;
 
@@ -116,6 +120,8 @@ pub struct FrameReader {
 struct PartialFrame {
     announced: usize,
     bytes: BytesMut,
+    /// Bytes that there is memory for; the buffer may have addresses for more.
+    room: usize,
     lease: Option<Lease>,
     key_checked: bool,
 }
@@ -257,7 +263,8 @@ impl FrameReader {
     fn begin_frame(&mut self) -> Result<(), ReadError> {
         let length = self.limits.lengths.length(self.length, AUTHENTICATED)?;
         let lease = (length > UNCOUNTED_FRAME_SIZE).then(|| self.memory.lease(length, self.clock.monotonic()));
-        self.frame = Some(PartialFrame { announced: length, bytes: BytesMut::new(), lease, key_checked: false });
+        self.frame =
+            Some(PartialFrame { announced: length, bytes: BytesMut::new(), room: 0, lease, key_checked: false });
         Ok(())
     }
 
@@ -300,8 +307,7 @@ impl FrameReader {
     fn poll_rest(&mut self, context: &mut Context<'_>, transport: &mut Transport) -> Poll<Result<usize, ReadError>> {
         ready!(self.poll_room(context, 1))?;
         let Some(frame) = &mut self.frame else { return Poll::Ready(Ok(0)) };
-        let (capacity, received) = (frame.bytes.capacity(), frame.bytes.len());
-        let window = READ_SIZE.min(capacity - received).min(frame.announced - received);
+        let window = READ_SIZE.min(frame.room - frame.bytes.len());
         let mut target = (&mut frame.bytes).limit(window);
         let Poll::Ready(read) = pin!(transport.read_buf(&mut target)).poll(context)? else {
             self.set_low_water(transport, window);
@@ -324,14 +330,15 @@ impl FrameReader {
         }
     }
 
-    /// Makes room for `more` bytes, and charges for it before there is any. The buffer grows with what has come: fast
+    /// Makes room for `more` bytes, and charges for it before there is any. The room grows with what has come: fast
     /// at first, since most frames are short and come at once.
     fn poll_room(&mut self, context: &Context<'_>, more: usize) -> Poll<Result<(), ReadError>> {
-        let Some(PartialFrame { announced, bytes, lease, .. }) = &mut self.frame else { return Poll::Ready(Ok(())) };
-        let (announced, received) = (*announced, bytes.len());
-        let held = bytes.capacity().min(announced);
+        let Some(PartialFrame { announced, bytes, room, lease, .. }) = &mut self.frame else {
+            return Poll::Ready(Ok(()));
+        };
+        let (announced, received, held) = (*announced, bytes.len(), *room);
         let is_charged = lease.as_ref().is_none_or(|lease| lease.charged() >= held);
-        if bytes.capacity() >= received + more && is_charged {
+        if held >= received + more && is_charged {
             return Poll::Ready(Ok(()));
         }
         let factor = if received < FAST_GROWTH_SIZE { 4 } else { 2 };
@@ -344,7 +351,9 @@ impl FrameReader {
             ready!(self.note_charge(charged, now))?;
         }
         if let Some(frame) = &mut self.frame {
-            frame.bytes.reserve(room - received);
+            let size = if room > RESERVED_FROM { announced } else { room };
+            frame.bytes.reserve(size - received);
+            frame.room = room;
         }
         Poll::Ready(Ok(()))
     }
@@ -368,14 +377,13 @@ impl FrameReader {
 
     /// Nothing to read: the memory may ask this frame to give way. A short frame is counted from here on.
     fn waiting(&mut self, context: &Context<'_>) -> Result<(), ReadError> {
-        let Some(PartialFrame { lease, announced, bytes, .. }) = &mut self.frame else { return Ok(()) };
+        let Some(PartialFrame { lease, announced, bytes, room, .. }) = &mut self.frame else { return Ok(()) };
         let stalled = |Evicted| ReadError::Stalled { announced: *announced, received: bytes.len() };
         let now = self.clock.monotonic();
         let lease = lease.get_or_insert_with(|| self.memory.lease(*announced, now));
         // Where there is no room, the next bytes are not read before there is.
-        let held = bytes.capacity().min(*announced);
-        if lease.charged() < held
-            && let Poll::Ready(charged) = lease.poll_charge(context, held, now)
+        if lease.charged() < *room
+            && let Poll::Ready(charged) = lease.poll_charge(context, *room, now)
         {
             charged.map_err(stalled)?;
         }

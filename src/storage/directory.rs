@@ -14,7 +14,7 @@ use super::disk_full::{Room, is_full};
 use super::log::Log;
 use super::open_files::OpenFiles;
 use super::{StorageError, StorageResult};
-use crate::env::{Env, FileSystem};
+use crate::env::{Env, FileSystem, MemoryBudget};
 
 /// Called with the path of a log directory that went offline, once or, if that happens while it is set, twice; no lock of this room
 /// is needed to run it.
@@ -97,6 +97,11 @@ impl LogDirectory {
     /// `directory.id` in its `meta.properties`.
     pub fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// The memory that work for it draws from.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.env.memory
     }
 
     /// Whether a write or a sync in it failed.
