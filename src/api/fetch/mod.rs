@@ -78,7 +78,8 @@ impl Fetch {
         let forgotten = forgotten_partitions(uses_topic_ids, &request.forgotten_topics_data);
         let metadata = FetchMetadata { session_id: request.session_id, epoch: request.session_epoch };
         let session_context = services.fetch_sessions.context(metadata, uses_topic_ids, &wanted, &forgotten, now);
-        if !matches!(session_context, FetchContext::Incremental { .. }) {
+        // A session that is given partitions may become larger than there is memory for, and go.
+        if !matches!(session_context, FetchContext::Incremental { .. }) || !wanted.is_empty() {
             services.metrics.fetch_sessions.set(services.fetch_sessions.len() as i64);
         }
         let max_bytes = usize::try_from(request.max_bytes.min(services.config.fetch_max_bytes())).unwrap_or(0);
