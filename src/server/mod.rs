@@ -14,6 +14,8 @@ pub mod console;
 mod dispatch;
 mod error;
 mod frame_reader;
+#[cfg(feature = "testing")]
+mod frame_stream;
 mod listener;
 mod memory;
 mod response_writer;
@@ -37,7 +39,9 @@ use listener::Acceptors;
 
 pub use dispatch::{Dispatch, RegistryDispatch};
 pub use error::ServerError;
-pub use frame_reader::FrameLimits;
+pub use frame_reader::{FrameLimits, ReadError};
+#[cfg(feature = "testing")]
+pub use frame_stream::read_frames;
 pub use listener::{BoundListener, ListenerOptions};
 pub use memory::FrameMemory;
 

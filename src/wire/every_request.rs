@@ -22,6 +22,8 @@ pub struct AnyRequest {
     pub walk: fn(&[u8], i16) -> Result<usize, WireError>,
     /// Decodes through the clamping buffer alone: the number of bytes that the message took.
     pub decode_clamped: fn(Bytes, i16) -> Result<usize, WireError>,
+    /// Decodes with the codec alone, which trusts lengths, and encodes what was decoded: for bodies that were walked.
+    pub recode_walked: fn(Bytes, i16) -> Result<Bytes, WireError>,
     /// The encoded default of a version; `None` where the codec has no default that it can encode.
     pub default: fn(i16) -> Option<Bytes>,
 }
@@ -44,6 +46,10 @@ fn any<T: Request + Default + 'static>() -> AnyRequest {
             let mut guard = Guard(body);
             T::decode(&mut guard, version).map_err(|error| WireError::Undecodable(error.to_string()))?;
             Ok(length - guard.0.len())
+        },
+        recode_walked: |mut body, version| {
+            let request = T::decode(&mut body, version);
+            super::encode_message(&request.map_err(|error| WireError::Undecodable(error.to_string()))?, version)
         },
         default: |version| {
             let mut buffer = BytesMut::new();
@@ -82,8 +88,15 @@ impl AnyRequest {
                 Err(error) => assert!(!error.to_string().contains("(-2)"), "{} v{version}: {error}", self.name()),
             }
         }
-        // Must not panic; some of what decodes, such as very long strings, cannot be encoded.
-        let _ = (self.recode)(body.clone(), version);
+        // Must not panic; some of what decodes, such as very long strings, cannot be encoded. The readers of Produce and Fetch that
+        // trust no length read what the codec reads.
+        let recoded = (self.recode)(body.clone(), version);
+        if let Ok(recoded) = recoded
+            && (self.walk)(body, version).is_ok()
+            && let Ok(by_codec) = (self.recode_walked)(body.clone(), version)
+        {
+            assert!(recoded == by_codec, "{} v{version} is read otherwise: {body:02x?}", self.name());
+        }
     }
 }
 
