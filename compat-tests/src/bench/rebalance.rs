@@ -1,8 +1,12 @@
 //! W12a: a classic group of many members. All join at once, one leaves, one joins: how long until all are stable again.
+//!
+//! Members hear of a rebalance by their next heartbeat. Were it to come whenever it comes, its interval would be most of what is
+//! measured, and the same for every broker; so the heartbeats of all members fall on the moment of the change.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::{DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
 use kafka_protocol::protocol::{Request, StrBytes};
 use serde_json::json;
@@ -19,7 +23,7 @@ const MEMBER_ID_REQUIRED: i16 = 79;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const ILLEGAL_GENERATION: i16 = 22;
 const STABLE_WITHIN: Duration = Duration::from_secs(90);
-/// Real clients beat every three seconds, which would be all that is measured.
+/// Real clients beat every three seconds.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +82,19 @@ pub fn run(options: &Options) -> Result<Report> {
     report.measure("all_join", phase(&usage, group.requests));
 
     // The second: the leader is most likely the first.
+    group.settle()?;
     let (meter, before) = (Meter::start(options.broker_pid)?, group.requests);
     group.leave(1)?;
+    group.beat_now(&mut control)?;
     group.until_stable(count - 1)?;
     report.measure("one_leaves", phase(&meter.read()?, group.requests - before));
     group.check(&mut control, count - 1)?;
 
     let newcomer = group.add(&options.bootstrap)?;
+    group.settle()?;
     let (meter, before) = (Meter::start(options.broker_pid)?, group.requests);
     group.join(newcomer)?;
+    group.beat_now(&mut control)?;
     group.until_stable(count)?;
     report.measure("one_joins", phase(&meter.read()?, group.requests - before));
     group.check(&mut control, count)?;
@@ -136,6 +144,45 @@ impl Group {
         let left = member.connection.call(members::LEAVE, &members::leave(name, &member.id))?;
         ensure!(left.error_code == 0, "cannot leave: error {}", left.error_code);
         Ok(())
+    }
+
+    /// Until no heartbeat is on its way.
+    fn settle(&mut self) -> Result<()> {
+        let mut ready = Vec::new();
+        while self.members.iter().any(|member| member.state == State::Beating) {
+            ready.extend(self.poll.wait(Some(HEARTBEAT_EVERY))?);
+            for number in ready.drain(..) {
+                self.read(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every member's heartbeat is due as soon as the broker rebalances.
+    fn beat_now(&mut self, control: &mut Connection) -> Result<()> {
+        let give_up = Instant::now() + STABLE_WITHIN;
+        let mut ready = Vec::new();
+        while self.described(control)?.group_state.as_str() == "Stable" {
+            ensure!(Instant::now() < give_up, "no rebalance begins");
+            // The newcomer gets its id, and joins with it.
+            ready.extend(self.poll.wait(Some(Duration::ZERO))?);
+            for number in ready.drain(..) {
+                self.read(number)?;
+            }
+        }
+        let now = Instant::now();
+        for member in &mut self.members {
+            if let State::Member { beat_at } = &mut member.state {
+                *beat_at = now;
+            }
+        }
+        Ok(())
+    }
+
+    fn described(&self, control: &mut Connection) -> Result<DescribedGroup> {
+        let group = GroupId(StrBytes::from_string(self.name.clone()));
+        let described = control.call(5, &DescribeGroupsRequest::default().with_groups(vec![group]))?;
+        described.groups.into_iter().next().context("no group described")
     }
 
     /// Until so many have their partitions in one generation.
@@ -229,9 +276,7 @@ impl Group {
 
     /// The broker says the same, and every partition has one owner.
     fn check(&self, control: &mut Connection, count: usize) -> Result<()> {
-        let group = GroupId(StrBytes::from_string(self.name.clone()));
-        let described = control.call(5, &DescribeGroupsRequest::default().with_groups(vec![group]))?;
-        let described = described.groups.first().context("no group described")?;
+        let described = self.described(control)?;
         ensure!(
             &*described.group_state == "Stable" && described.members.len() == count,
             "the broker says {} with {} members, not {count}",
