@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{
-    ConfigError, FileVariable, SEED_FILE_BYTES_MAX, StartInput, StartOptions, variables_in_files,
-};
+use crate::config::{ConfigError, FileVariable, SEED_FILE_BYTES_MAX, StartInput, StartOptions, variables_in_files};
 use crate::env::{Disk, FileKind, OpenMode};
 use crate::tools::dump_log::DumpLogOptions;
 use crate::tools::health::HealthOptions;
