@@ -76,7 +76,11 @@ fn check_threads(now: &Layers, overrides: &BTreeMap<String, String>) -> Result<(
             _ if new > old * 2 => format!("value should not be greater than double the current value {old}"),
             _ => continue,
         };
-        let error = format!("Dynamic thread count update validation failed for {name}={new}, {reason}");
+        // Kafka puts its exception into another one.
+        let error = format!(
+            "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation failed for \
+             {name}={new}, {reason} for configuration Invalid dynamic configuration"
+        );
         return Err(ConfigError::InvalidRequest(error));
     }
     Ok(())

@@ -185,7 +185,8 @@ fn describe_other(layers: &Layers, name: &str) -> DescribedConfig {
     let definition = prefixed_definition(name);
     let base = definition.map(|definition| definition.name);
     let names: Vec<&str> = std::iter::once(name).chain(base).collect();
-    let synonyms = place(layers, &names);
+    let synonyms: Vec<ConfigSynonym> =
+        place(layers, &names).into_iter().skip_while(|synonym| synonym.name != name).collect();
     let row = DescribedConfig {
         name: name.to_owned(),
         value: synonyms.first().and_then(|synonym| synonym.value.clone()),

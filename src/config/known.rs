@@ -125,7 +125,8 @@ fn definition_of(key: &KafkaConfigKey, support: Support) -> ConfigDefinition {
     ConfigDefinition {
         name: key.name,
         kind,
-        default: (key.default != "-null-" && key.default != "-none-").then_some(key.default),
+        default: (key.default != "-null-" && key.default != "-none-" && key.update_mode != DYNAMIC_ONLY)
+            .then_some(key.default),
         validator: parse_validator(kind, key.validator),
         update_mode,
         // Once for each key, for the life of the process.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::broker_values::BrokerValues;
 use super::definition::{ConfigDefinition, ConfigValue, UpdateMode};
 use super::known::broker_definition;
+use super::table;
 
 /// Values as text by name, in each place where they can be given.
 #[derive(Clone, Debug, Default)]
@@ -25,15 +26,21 @@ impl Layers {
         broker_definition(name).map_or(ConfigValue::Null, |definition| self.value_of(definition))
     }
 
-    fn value_of(&self, definition: &ConfigDefinition) -> ConfigValue {
-        let dynamic = [&self.broker, &self.cluster];
+    fn value_of(&self, definition: &'static ConfigDefinition) -> ConfigValue {
+        // A dynamic value hides the weaker ones of its synonyms too (`DynamicBrokerConfig.overrideProps`).
+        let synonyms = table::broker_synonyms(definition.name);
         let may_change = definition.update_mode != UpdateMode::ReadOnly;
-        let texts = dynamic
-            .into_iter()
-            .filter(|_| may_change)
-            .chain([&*self.fixed])
-            .filter_map(|layer| layer.get(definition.name));
-        texts.into_iter().find_map(|text| definition.parse(text).ok()).unwrap_or_else(|| definition.default_value())
+        for layer in [&self.broker, &self.cluster] {
+            let given = layer.get(definition.name).filter(|_| may_change);
+            if let Some(value) = given.and_then(|text| definition.parse(text).ok()) {
+                return value;
+            }
+            if synonyms.iter().any(|synonym| synonym.name != definition.name && layer.contains_key(synonym.name)) {
+                return definition.default_value();
+            }
+        }
+        let fixed = self.fixed.get(definition.name).and_then(|text| definition.parse(text).ok());
+        fixed.unwrap_or_else(|| definition.default_value())
     }
 
     /// The broker's default of a topic configuration: the first of its broker configurations that has a value, in the
