@@ -34,7 +34,7 @@ const BASE_EDGES: [(&str, &[&str]); 8] = [
     ("wire", &["types"]),
     ("config", &["types", "record"]),
     ("telemetry", &["types"]),
-    ("client", &["types", "wire", "record"]),
+    ("client", &["types", "wire", "record", "env"]),
 ];
 
 struct Source {
