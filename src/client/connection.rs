@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::error::ClientError;
+use crate::wire::decode_guarded;
 
 /// Longest answer that is read.
 const MAX_RESPONSE_BYTES: i32 = 256 * 1024 * 1024;
@@ -23,7 +24,11 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Result<Self, ClientError> {
-        let stream = TcpStream::connect(address).await?;
+        Self::from_stream(TcpStream::connect(address).await?)
+    }
+
+    /// Takes a connection that is there already.
+    pub fn from_stream(stream: TcpStream) -> Result<Self, ClientError> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, client_id: None, next_correlation_id: 0 })
     }
@@ -84,6 +89,8 @@ impl Client {
         if header.correlation_id != correlation_id {
             return Err(ClientError::CorrelationId { expected: correlation_id, actual: header.correlation_id });
         }
+        // First without trusting its lengths.
+        decode_guarded::<T::Response>(frame.clone(), version).map_err(|error| codec(&error))?;
         let response = T::Response::decode(&mut frame, version).map_err(|error| codec(&error))?;
         if frame.has_remaining() {
             return Err(ClientError::Codec(format!("{} bytes behind the answer", frame.remaining())));
