@@ -1,5 +1,6 @@
 //! The command line: arguments, environment and properties file become `config::StartOptions`.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, FileVariable, SEED_FILE_BYTES_MAX, StartInput, StartOptions, variables_in_files};
 use crate::env::{Disk, FileKind, OpenMode};
+use crate::tools::commands::{self, CommandError, server_start};
 use crate::tools::dump_log::DumpLogOptions;
 use crate::tools::health::HealthOptions;
 use crate::tools::verify::VerifyOptions;
@@ -23,7 +25,8 @@ const CONFIG_DIRECTORIES: &str = "OTTLA_CONFIG_DIRS";
 #[command(
     after_help = "KAFKA_* environment variables are read as by the official Apache Kafka image: KAFKA_NUM_PARTITIONS=3 \
                         is num.partitions=3; KAFKA_CFG_* as by Bitnami's; OTTLA_MEMORY_BYTES is ottla.memory.bytes; with _FILE \
-                        behind the name the value stands in a file.\nFrom the weakest to the strongest: properties file, environment, --data, --override."
+                        behind the name the value stands in a file.\nFrom the weakest to the strongest: properties file, environment, --data, --override.\n\
+                        Apache Kafka's commands are in here too, by links with their names or as first argument: ottla kafka-topics --list ..."
 )]
 pub struct Arguments {
     /// Kafka's server.properties
@@ -70,6 +73,49 @@ pub enum Command {
     Verify(VerifyOptions),
     /// Ask whether the broker on this machine is ready: exit code 0 when it is, in milliseconds
     Health(HealthOptions),
+}
+
+/// As what the program was called: by its own name, or by that of one of Apache Kafka's commands.
+#[derive(Debug)]
+pub enum Invocation {
+    /// As `ottla`, with these arguments, the program's name first.
+    Ottla(Vec<OsString>),
+    /// As `kafka-server-start`, in the words of `ottla`.
+    ServerStart(Vec<String>),
+    /// As one of Kafka's commands, with the arguments behind its name.
+    KafkaCommand {
+        /// `kafka-topics`.
+        name: &'static str,
+        /// Behind the name.
+        arguments: Vec<String>,
+    },
+    /// Nothing to run: help, a version, a command line that is none.
+    Refused(CommandError),
+}
+
+impl Invocation {
+    /// By the name of the program (a link), or by its first argument.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let text = |argument: &OsString| argument.to_string_lossy().into_owned();
+        let named = |index: usize| arguments.get(index).and_then(|word| commands::named(&text(word)));
+        let (name, rest) = match (named(0), named(1)) {
+            (Some(name), _) => (name, &arguments[1..]),
+            (None, Some(name)) => (name, &arguments[2..]),
+            (None, None) => return Self::Ottla(arguments),
+        };
+        match name {
+            "kafka-dump-log" => {
+                let tool = ["ottla", "dump-log"].map(OsString::from);
+                Self::Ottla(tool.into_iter().chain(rest.iter().cloned()).collect())
+            }
+            "kafka-server-start" => match server_start::read(&rest.iter().map(text).collect::<Vec<_>>()) {
+                Ok(arguments) => Self::ServerStart(arguments),
+                Err(error) => Self::Refused(error),
+            },
+            name => Self::KafkaCommand { name, arguments: rest.iter().map(text).collect() },
+        }
+    }
 }
 
 /// What the command line cannot be turned into.
@@ -266,6 +312,30 @@ mod tests {
         assert!(error(&["/etc/server.properties"]).starts_with("/etc/server.properties:3: Invalid value x"));
         assert!(parse(&["--ephemeral", "--data", "x"]).is_err());
         assert!(parse(&["--nonsense"]).is_err());
+    }
+
+    #[test]
+    fn kafka_s_commands_go_by_their_names() {
+        let read = |words: &[&str]| Invocation::read(words.iter().map(OsString::from));
+        for words in [
+            &["/opt/kafka/bin/kafka-topics.sh", "--list"][..],
+            &["kafka-topics", "--list"],
+            &["./ottla", "kafka-topics", "--list"],
+            &["ottla", "kafka-topics.sh", "--list"],
+        ] {
+            let Invocation::KafkaCommand { name, arguments } = read(words) else { panic!("{words:?}") };
+            assert_eq!((name, arguments.as_slice()), ("kafka-topics", &["--list".to_owned()][..]));
+        }
+        assert!(matches!(read(&["ottla", "--list", "kafka-topics"]), Invocation::Ottla(words) if words.len() == 3));
+        assert!(matches!(read(&["ottla"]), Invocation::Ottla(_)));
+        assert!(
+            matches!(read(&["kafka-dump-log.sh", "--files", "x"]), Invocation::Ottla(words) if words[1] == "dump-log")
+        );
+        let Invocation::ServerStart(words) = read(&["kafka-server-start", "/etc/x", "--override", "a=b"]) else {
+            panic!()
+        };
+        assert_eq!(words, ["ottla", "/etc/x", "--override", "a=b"]);
+        assert!(matches!(read(&["kafka-server-start"]), Invocation::Refused(_)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use clap::Parser;
-use ottla::cli::{Arguments, Command};
+use ottla::cli::{Arguments, Command, Invocation};
 use ottla::config::StartOptions;
 use ottla::env::{Env, RealDisk};
 use ottla::telemetry::LogFormat;
@@ -40,15 +40,23 @@ fn set_up_allocator() {
 
 fn main() {
     set_up_allocator();
-    if let Err(error) = run() {
+    let result = match Invocation::read(std::env::args_os()) {
+        Invocation::KafkaCommand { name, arguments } => {
+            std::process::exit(ottla::tools::commands::run(name, &arguments));
+        }
+        Invocation::Refused(error) => std::process::exit(ottla::tools::commands::report(error)),
+        Invocation::ServerStart(arguments) => run(Arguments::parse_from(arguments), false),
+        Invocation::Ottla(arguments) => run(Arguments::parse_from(arguments), true),
+    };
+    if let Err(error) = result {
         // One message that says what to do, without the machinery around it.
         eprintln!("ottla: {}", message(&error));
         std::process::exit(1);
     }
 }
 
-fn run() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+/// `reads_kafka_variables`: Kafka's own start script is given a file and reads no variables.
+fn run(arguments: Arguments, reads_kafka_variables: bool) -> anyhow::Result<()> {
     if arguments.list_configs {
         let text = ottla::config::render_markdown();
         return std::io::stdout().write_all(text.as_bytes()).context("cannot print the configurations");
@@ -61,7 +69,9 @@ fn run() -> anyhow::Result<()> {
         return run_tool(command);
     }
     let is_to_be_printed = arguments.print_properties;
-    let options = arguments.start_options(&RealDisk, environment())?;
+    let environment =
+        environment().into_iter().filter(|(name, _)| reads_kafka_variables || !name.starts_with("KAFKA_")).collect();
+    let options = arguments.start_options(&RealDisk, environment)?;
     if is_to_be_printed {
         let given = options.config.given();
         let text = ottla::config::render_properties(given.iter().map(|(key, value)| (key.as_str(), value.as_str())));

@@ -207,9 +207,13 @@ impl ClusterClient {
         topics: Option<&[&str]>,
         allow_auto_creation: bool,
     ) -> Result<ClusterMetadata, ClientError> {
-        let response = self.call("metadata", &Destination::Any, None, |version| {
-            metadata_request(topics, allow_auto_creation, version)
-        });
+        let name = match topics {
+            None => "listTopics",
+            Some([]) => "listNodes",
+            Some(_) => "describeTopics",
+        };
+        let response =
+            self.call(name, &Destination::Any, None, |version| metadata_request(topics, allow_auto_creation, version));
         let metadata = ClusterMetadata::from(response.await?);
         self.learn(&metadata);
         Ok(metadata)

@@ -1,6 +1,7 @@
 //! The small `key=value` and `key: value` files: `meta.properties` (`MetaProperties`), `partition.metadata`
 //! (`PartitionMetadataFile`) and `.kafka_cleanshutdown` (`CleanShutdownFileHandler`).
 
+use std::io;
 use std::path::Path;
 
 use base64::Engine;
@@ -8,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::{StorageError, StorageResult};
+use crate::env::Disk;
 
 /// The longest of these files that is read.
 pub(super) const MAX_PROPERTY_FILE_BYTES: usize = 64 << 10;
@@ -44,6 +46,27 @@ fn seal_of(text: &str) -> String {
 }
 
 impl MetaProperties {
+    /// Reads the file of a log directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read or understood.
+    pub fn read(disk: &dyn Disk, directory: &Path) -> StorageResult<Option<Self>> {
+        let path = directory.join(META_PROPERTIES);
+        match disk.read(&path, MAX_PROPERTY_FILE_BYTES) {
+            Ok(bytes) => Self::parse(directory, &bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io("cannot read", &path, &error)),
+        }
+    }
+
+    /// Writes the file of a log directory, durably.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write(&self, disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+        disk.write_atomically(&directory.join(META_PROPERTIES), self.encode().as_bytes())
+    }
+
     pub(super) fn encode(&self) -> String {
         let mut text = format!("version=1\ncluster.id={}\nnode.id={}\n", self.cluster_id, self.node_id);
         if let Some(id) = self.directory_id {

@@ -17,5 +17,5 @@ pub use log_format::LogFormat;
 pub use loggers::{LOG_LEVELS, LogLevels, ROOT_LOGGER, log_levels, logger_of};
 pub use metrics::{Counter, Gauge, GaugeGuard, MetricKind, MetricSample, Metrics};
 pub use request_metrics::{ApiRequests, DurationCounts, RequestMetrics};
-pub use subscriber::init_logging;
+pub use subscriber::{init_command_logging, init_logging};
 pub use topic_traffic::TopicTraffic;

@@ -1,4 +1,4 @@
-//! Writes log lines to standard output, as the official image does.
+//! Writes log lines to standard output, as the official image does; those of commands to the standard error.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,18 +13,27 @@ use super::loggers::{LogLevels, log_levels};
 
 /// Sends log lines to standard output from now on; which ones says [`log_levels`].
 pub fn init_logging(format: LogFormat) {
-    let subscriber = StandardOutput { levels: log_levels(), format };
+    init(StandardStream { levels: log_levels(), format, is_error: false });
+}
+
+/// Sends log lines to the standard error from now on, as Kafka's commands do, whose output is on the other stream.
+pub fn init_command_logging() {
+    init(StandardStream { levels: log_levels(), format: LogFormat::Kafka, is_error: true });
+}
+
+fn init(subscriber: StandardStream) {
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         tracing::debug!("logging was set up before");
     }
 }
 
-struct StandardOutput {
+struct StandardStream {
     levels: &'static LogLevels,
     format: LogFormat,
+    is_error: bool,
 }
 
-impl Subscriber for StandardOutput {
+impl Subscriber for StandardStream {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // Asked again whenever a level changes, so that a line that is not written costs one load.
         if self.enabled(metadata) { Interest::always() } else { Interest::never() }
@@ -54,8 +63,11 @@ impl Subscriber for StandardOutput {
         let metadata = event.metadata();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         let line = LogLine::of(event).format(self.format, millis, *metadata.level(), metadata.target());
-        // A closed standard output is no reason not to serve.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+        // A closed stream is no reason not to serve.
+        let _ = match self.is_error {
+            true => std::io::stderr().lock().write_all(line.as_bytes()),
+            false => std::io::stdout().lock().write_all(line.as_bytes()),
+        };
     }
 
     fn enter(&self, _span: &Id) {}
