@@ -386,6 +386,8 @@ mod tests {
             ("remove extra", "tool: error: unrecognized arguments: 'extra'"),
         ] {
             let text = parse(line).expect_err(line).to_string();
+            // Lines break where they are long.
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(text.starts_with("usage: tool") && text.contains(message), "{line}: {text}");
         }
         let usage = parse("remove").expect_err("refused").to_string();
