@@ -1,5 +1,5 @@
+import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.TreeMap;
 import org.apache.kafka.common.config.ConfigDef;
 import org.apache.kafka.server.config.AbstractKafkaConfig;
 import org.apache.kafka.server.config.DynamicBrokerConfig;
@@ -8,21 +8,21 @@ import org.apache.kafka.storage.internals.log.LogConfig;
 
 /**
  * Prints every broker and topic configuration of Apache Kafka as src/config/kafka_configs.tsv has it: scope, name, type, update
- * mode, internal or public, default, validator. KAFKA_CLASSPATH is `tools/apache-kafka classpath`:
+ * mode, internal or public, default, validator, in the order in which they are defined. KAFKA_CLASSPATH is `tools/apache-kafka classpath`:
  *
  *   java -cp "$KAFKA_CLASSPATH" compat-tests/differential/KafkaConfigKeys.java > src/config/kafka_configs.tsv
  */
 public class KafkaConfigKeys {
     public static void main(String[] arguments) {
         Map<String, String> modes = DynamicBrokerConfig.dynamicConfigUpdateModes();
-        Map<String, String> rows = new TreeMap<>();
+        Map<String, String> rows = new LinkedHashMap<>();
         AbstractKafkaConfig.CONFIG_DEF.configKeys().forEach((name, key) ->
             rows.put(name, row("broker", key, modes.getOrDefault(name, "read-only"))));
         // They can be given while the broker runs only.
         QuotaConfig.brokerQuotaConfigs().configKeys().forEach((name, key) ->
             rows.putIfAbsent(name, row("broker", key, "dynamic-only")));
         rows.values().forEach(System.out::println);
-        new TreeMap<>(LogConfig.configDefCopy().configKeys()).values()
+        LogConfig.configDefCopy().configKeys().values()
             .forEach(key -> System.out.println(row("topic", key, "cluster-wide")));
     }
 

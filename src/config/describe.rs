@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::definition::{ConfigDefinition, ConfigType, UpdateMode};
 use super::known::{broker_definition, broker_keys, prefixed_definition};
 use super::log_config::topic_value;
+use super::row_order::sort_as_kafka;
 use super::state::Layers;
 use super::{BrokerConfig, table};
 
@@ -92,7 +93,7 @@ impl DescribedConfig {
     }
 }
 
-/// Every configuration of a topic with these values of its own, by name.
+/// Every configuration of a topic with these values of its own, in Kafka's order.
 pub fn describe_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
     let state = config.state();
     let describe = |definition: &'static ConfigDefinition| {
@@ -107,10 +108,12 @@ pub fn describe_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String
         }
         row(definition, value, synonyms, false)
     };
-    table::TOPIC_CONFIGS.iter().map(describe).collect()
+    let mut rows: Vec<DescribedConfig> = table::TOPIC_CONFIGS.iter().map(describe).collect();
+    sort_as_kafka("topic", &mut rows);
+    rows
 }
 
-/// Every configuration of this broker, by name: what Kafka would show, and what else was given. `wanted` names what is asked
+/// Every configuration of this broker, in Kafka's order: what Kafka would show, and what else was given. `wanted` names what is asked
 /// for; without names everything is.
 pub fn describe_broker(config: &BrokerConfig, wanted: &[&str]) -> Vec<DescribedConfig> {
     let state = config.state();
@@ -126,8 +129,9 @@ pub fn describe_broker(config: &BrokerConfig, wanted: &[&str]) -> Vec<DescribedC
         layers.broker.keys().chain(layers.cluster.keys()).chain(layers.fixed.keys()).collect();
     let others = others.into_iter().filter(|name| broker_definition(name).is_none());
     rows.extend(others.map(|name| describe_other(layers, name)));
+    // The order is that of all rows, whichever are wanted.
+    sort_as_kafka("broker", &mut rows);
     rows.retain(|row| wanted.is_empty() || wanted.contains(&row.name.as_str()));
-    rows.sort_by(|left, right| left.name.cmp(&right.name));
     rows
 }
 

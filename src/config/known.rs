@@ -81,7 +81,7 @@ static BROKER_KEYS: LazyLock<BrokerKeys> = LazyLock::new(|| {
 });
 
 /// The update mode, in the list, of what cannot be given at the start (`QuotaConfig.brokerQuotaConfigs`).
-const DYNAMIC_ONLY: &str = "dynamic-only";
+pub(super) const DYNAMIC_ONLY: &str = "dynamic-only";
 
 /// Every broker configuration that Ottla or Kafka has, by name.
 pub fn broker_keys() -> &'static [BrokerKey] {

@@ -22,6 +22,7 @@ mod listeners;
 mod log_config;
 mod nearest;
 mod properties;
+mod row_order;
 mod start_options;
 mod state;
 mod support;

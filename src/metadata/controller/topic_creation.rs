@@ -199,7 +199,9 @@ fn overrides_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, ApiE
 }
 
 fn effective_configs(context: &ControlContext<'_>, overrides: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
-    describe_topic(context.config, overrides)
+    let mut configs = describe_topic(context.config, overrides);
+    configs.sort_by(|left, right| left.name.cmp(&right.name));
+    configs
         .into_iter()
         .map(|config| {
             CreatableTopicConfigs::default()
