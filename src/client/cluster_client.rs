@@ -402,3 +402,7 @@ fn metadata_request(topics: Option<&[&str]>, allow_auto_creation: bool, version:
     }
     request
 }
+
+#[cfg(test)]
+#[path = "cluster_client_tests.rs"]
+mod tests;

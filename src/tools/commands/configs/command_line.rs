@@ -193,6 +193,7 @@ fn check_alter(options: &Options, types: &[String], names: &[String]) -> Result<
 fn listed(names: impl IntoIterator<Item = &'static str>) -> String {
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_unstable();
+    names.dedup();
     let names: Vec<String> = names.into_iter().map(|name| format!("\t{name}")).collect();
     format!("\n{}\n", names.join("\n"))
 }
