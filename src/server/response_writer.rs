@@ -30,8 +30,10 @@ const COUNTED_ANSWER_BYTES: usize = 256 * 1024;
 /// What is left to be sent on one connection.
 pub struct ResponseWriter {
     chunks: VecDeque<Chunk>,
-    /// Bytes in memory among them.
+    /// Bytes in memory among them; those of a piece count until all of it is sent, since its buffer stays as long.
     memory_bytes: usize,
+    /// Bytes of the piece in front that are sent already.
+    front_sent: usize,
     stall: StallLimit,
     cold_reads: ColdReads,
 }
@@ -48,7 +50,7 @@ impl ResponseWriter {
     /// that its answers take.
     pub fn new(stall_limit: Duration, clock: Arc<dyn Clock>, budget: Arc<MemoryBudget>, cold_reads: ColdReads) -> Self {
         let stall = StallLimit { limit: stall_limit, clock, budget };
-        Self { chunks: VecDeque::new(), memory_bytes: 0, stall, cold_reads }
+        Self { chunks: VecDeque::new(), memory_bytes: 0, front_sent: 0, stall, cold_reads }
     }
 
     /// Adds an answer behind those that are there.
@@ -148,7 +150,7 @@ impl ResponseWriter {
             match front {
                 Chunk::Bytes(bytes) => {
                     bytes.advance(taken);
-                    self.memory_bytes -= taken;
+                    self.front_sent += taken;
                 }
                 Chunk::File { position, length, .. } => {
                     *position += taken as u64;
@@ -159,6 +161,7 @@ impl ResponseWriter {
             if !front.is_empty() {
                 return;
             }
+            self.memory_bytes -= std::mem::take(&mut self.front_sent);
             self.chunks.pop_front();
         }
     }
