@@ -109,7 +109,7 @@ class Load:
         self.consumer = subprocess.Popen(follow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.producer = subprocess.Popen(["kcat", "-b", self.bootstrap, "-P", "-t", "dashboards", "-X", "linger.ms=20"],
                                          stdin=subprocess.PIPE, text=True)
-        self.writer = threading.Thread(target=self.write)
+        self.writer = threading.Thread(target=self.write, daemon=True)
         self.writer.start()
         for process in (self.consumer, self.producer):
             atexit.register(process.kill)

@@ -17,6 +17,8 @@ pub struct ProcessStatistics {
     pub open_files: u64,
     /// When it began, since 1970.
     pub started: Duration,
+    /// Bytes read from and written to disks; `None` where the kernel does not tell.
+    pub disk_bytes: Option<(u64, u64)>,
 }
 
 /// Reads `/proc`; `None` where there is none.
@@ -28,7 +30,14 @@ pub fn process_statistics() -> Option<ProcessStatistics> {
     let mut statistics = parse(&own, &system, ticks, rustix::param::page_size() as u64)?;
     // The directory itself is open while it is read.
     statistics.open_files = (std::fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1);
+    statistics.disk_bytes = std::fs::read_to_string("/proc/self/io").ok().and_then(|io| parse_io(&io));
     Some(statistics)
+}
+
+/// proc(5): `/proc/self/io`.
+fn parse_io(io: &str) -> Option<(u64, u64)> {
+    let bytes = |name: &str| io.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
+    Some((bytes("read_bytes:")?, bytes("write_bytes:")?))
 }
 
 /// proc(5): of `/proc/self/stat` the fields behind the name, which may contain anything, and `btime` of `/proc/stat`.
@@ -45,6 +54,7 @@ fn parse(own: &str, system: &str, ticks: u64, page_size: u64) -> Option<ProcessS
         virtual_bytes: number(23)?,
         resident_bytes: number(24)?.saturating_mul(page_size),
         open_files: 0,
+        disk_bytes: None,
     })
 }
 
@@ -63,7 +73,10 @@ mod tests {
             threads: 9,
             open_files: 0,
             started: Duration::from_secs(1_700_000_010),
+            disk_bytes: None,
         };
+        let io = "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes: 6\ncancelled_write_bytes: 7\n";
+        assert_eq!((parse_io(io), parse_io("read_bytes: 5\n")), (Some((5, 6)), None));
         assert_eq!(read, expected);
         assert_eq!(parse("7 (x) S 1", "btime 1", 100, 1), None);
     }

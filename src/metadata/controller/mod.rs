@@ -27,6 +27,7 @@ pub use topic_creation::{create_partitions_failure, create_topics_failure};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -106,6 +107,9 @@ pub struct Controller {
     image: ArcSwap<MetadataImage>,
     state: Mutex<State>,
     queue: Arc<CommandQueue>,
+    /// Changes that were committed, and how long they took together.
+    commits: AtomicU64,
+    commit_micros: AtomicU64,
 }
 
 impl Controller {
@@ -127,6 +131,8 @@ impl Controller {
             image: ArcSwap::new(Arc::new(image)),
             state: Mutex::new(state),
             queue,
+            commits: AtomicU64::new(0),
+            commit_micros: AtomicU64::new(0),
         });
         controller.start()?;
         Ok(controller)
@@ -175,6 +181,12 @@ impl Controller {
         self.image.load_full()
     }
 
+    /// How long a change took on average to be written, since the start; `None` before the first.
+    pub fn average_commit_time(&self) -> Option<Duration> {
+        let commits = self.commits.load(Ordering::Relaxed);
+        self.commit_micros.load(Ordering::Relaxed).checked_div(commits).map(Duration::from_micros)
+    }
+
     /// Adds someone who hears of every new image, first of the present one as a delta from nothing.
     pub fn subscribe(&self, publisher: Arc<dyn MetadataPublisher>) {
         let mut state = self.state.lock();
@@ -208,8 +220,12 @@ impl Controller {
         durability: Durability,
     ) -> Result<(), MetadataError> {
         let image = self.image.load_full();
+        let begun = self.env.clock.monotonic();
         let next = state.commit(&image, records, self.env.clock.wall_millis(), durability)?;
         self.image.store(next.clone());
+        let took = self.env.clock.monotonic().saturating_sub(begun);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         state.snapshot_if_due(&next, self.env.clock.wall_millis());
         Ok(())
     }

@@ -245,6 +245,15 @@ pub(super) static FAMILIES: &[Family] = &[
     broker!(Gauge "kafka_server_raftmetrics_high_watermark", "The offset behind the last committed metadata record.", |snapshot| Some((snapshot.image.provenance.last_contained_offset + 1) as f64)),
     broker!(Gauge "kafka_server_raftmetrics_log_end_offset", "The offset behind the last metadata record.", |snapshot| Some((snapshot.image.provenance.last_contained_offset + 1) as f64)),
     family!(Gauge "kafka_server_raftmetrics_current_state" ["current_state"], "The node's role in the metadata's quorum.", |_| 1, |_, _, out| out.put(&[("current_state", &"leader")], 1.0)),
+    broker!(Gauge "kafka_server_raftmetrics_current_vote", "Whom the node voted for.", |snapshot| Some(f64::from(snapshot.node_id))),
+    broker!(Gauge "kafka_server_raftmetrics_append_records_rate", "Metadata records a second, of the last five minutes or so.", |snapshot| Some(snapshot.metadata_rate)),
+    broker!(Gauge "kafka_server_raftmetrics_fetch_records_rate", "Metadata records a second from another node: none, as long as there is one.", |_| Some(0.0)),
+    broker!(Gauge "kafka_server_raftmetrics_commit_latency_avg", "Milliseconds that a change of the metadata takes to be written, on average since the start.", |snapshot| snapshot.commit_time.map(|time| time.as_secs_f64() * 1e3)),
+    broker!(Gauge "kafka_server_raftmetrics_number_unknown_voter_connections", "Nodes of the quorum that cannot be reached: none, as long as there is one.", |_| Some(0.0)),
+    broker!(Counter "kafka_server_raftchannelmetrics_incoming_byte_total", "Bytes from other nodes of the quorum: none, as long as there is one.", |_| Some(0.0)),
+    broker!(Counter "kafka_server_raftchannelmetrics_outgoing_byte_total", "Bytes to other nodes of the quorum: none, as long as there is one.", |_| Some(0.0)),
+    broker!(Counter "kafka_server_raftchannelmetrics_request_total", "Requests to other nodes of the quorum: none, as long as there is one.", |_| Some(0.0)),
+    broker!(Counter "kafka_server_raftchannelmetrics_response_total", "Answers of other nodes of the quorum: none, as long as there is one.", |_| Some(0.0)),
     broker!(Gauge "kafka_server_brokermetadatametrics_last_applied_record_offset", "The last metadata record that the broker works with.", |snapshot| Some(snapshot.image.provenance.last_contained_offset as f64)),
     broker!(Gauge "kafka_server_brokermetadatametrics_last_applied_record_timestamp", "When it was written, milliseconds since 1970.", |snapshot| Some(snapshot.image.provenance.last_contained_timestamp as f64)),
     // kafka.network, kafka.server:type=KafkaRequestHandlerPool, socket-server-metrics
@@ -407,6 +416,8 @@ pub(super) static FAMILIES: &[Family] = &[
         |row| row.lag_sum as f64
     ),
     // The process
+    broker!(Gauge "kafka_server_kafkaserver_linux_disk_read_bytes", "Bytes that the process has had read from disks.", |snapshot| Some(snapshot.process?.disk_bytes?.0 as f64)),
+    broker!(Gauge "kafka_server_kafkaserver_linux_disk_write_bytes", "Bytes that the process has had written to disks.", |snapshot| Some(snapshot.process?.disk_bytes?.1 as f64)),
     broker!(Counter "process_cpu_seconds_total", "CPU time of the process, in seconds.", |snapshot| snapshot.process.map(|process| process.cpu.as_secs_f64())),
     broker!(Gauge "process_resident_memory_bytes", "Memory of the process that is resident.", |snapshot| snapshot.process.map(|process| process.resident_bytes as f64)),
     broker!(Gauge "process_virtual_memory_bytes", "Address space of the process.", |snapshot| snapshot.process.map(|process| process.virtual_bytes as f64)),

@@ -15,6 +15,8 @@ const SPACING: Duration = Duration::from_secs(60);
 pub(super) struct Moment {
     /// Monotonic time.
     pub(super) at: Duration,
+    /// The last metadata record.
+    pub(super) metadata_offset: i64,
     /// How long the threads were busy, all together.
     pub(super) busy: Duration,
     /// Durations by API key.
@@ -22,8 +24,8 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    pub(super) fn new(at: Duration, busy: Duration, requests: &RequestMetrics) -> Self {
-        Self { at, busy, requests: requests.used().map(|(key, api)| (key, api.durations())).collect() }
+    pub(super) fn new(at: Duration, busy: Duration, metadata_offset: i64, requests: &RequestMetrics) -> Self {
+        Self { at, busy, metadata_offset, requests: requests.used().map(|(key, api)| (key, api.durations())).collect() }
     }
 
     /// The durations of an API since `self`.
@@ -43,7 +45,8 @@ impl Recent {
     /// The moment to compare with: the latest that is `WINDOW` ago, else the first; keeps this one for later.
     pub(super) fn compare(&mut self, now: &Moment, start: Duration) -> Moment {
         if self.0.is_empty() {
-            self.0.push_back(Moment { at: start, ..Moment::default() });
+            let metadata_offset = now.metadata_offset;
+            self.0.push_back(Moment { at: start, metadata_offset, ..Moment::default() });
         }
         while self.0.get(1).is_some_and(|second| second.at + WINDOW <= now.at) {
             self.0.pop_front();

@@ -32,6 +32,10 @@ pub(super) struct Snapshot {
     pub(super) log_directories: Vec<(String, bool)>,
     /// The share of time that the threads had nothing to do.
     pub(super) idle: Option<f64>,
+    /// Metadata records a second, of the last minutes.
+    pub(super) metadata_rate: f64,
+    /// How long a change of the metadata takes.
+    pub(super) commit_time: Option<Duration>,
     pub(super) fetch_sessions: usize,
     /// The budget of memory, and what requests and work take of it, bytes.
     pub(super) memory: (usize, usize),
@@ -157,7 +161,7 @@ impl Snapshot {
         let metrics = &services.metrics;
         let monotonic = shared.env.clock.monotonic();
         let (busy, workers) = shared.env.spawn.busy().unwrap_or_default();
-        let now = Moment::new(monotonic, busy, &metrics.requests);
+        let now = Moment::new(monotonic, busy, image.provenance.last_contained_offset, &metrics.requests);
         let before = shared.recent.lock().compare(&now, shared.started);
         let (topics, partitions) = topics(services, &image);
         let mut snapshot = Self {
@@ -181,6 +185,8 @@ impl Snapshot {
                 .map(|directory| (directory.path().display().to_string(), directory.is_offline()))
                 .collect(),
             idle: idle(&now, &before, workers),
+            metadata_rate: metadata_rate(&now, &before),
+            commit_time: services.controller.average_commit_time(),
             fetch_sessions: services.fetch_sessions.len(),
             memory: (shared.env.memory.limit(), shared.env.memory.requests() + shared.env.memory.work()),
             process: process_statistics(),
@@ -310,6 +316,11 @@ fn request_versions(services: &Services) -> Vec<(&'static str, usize, u64)> {
         }
     }
     rows
+}
+
+fn metadata_rate(now: &Moment, before: &Moment) -> f64 {
+    let seconds = now.at.saturating_sub(before.at).as_secs_f64();
+    (now.metadata_offset - before.metadata_offset).max(0) as f64 / seconds.max(1.0)
 }
 
 fn idle(now: &Moment, before: &Moment, workers: usize) -> Option<f64> {
