@@ -4,12 +4,22 @@
 //! waits for the network.
 
 mod api_versions_text;
+mod bootstrap_server;
 mod broker_api_versions;
 mod cluster;
 mod config_resources;
 mod configs;
+mod console_consumer;
+mod console_producer;
+mod consumer_groups;
 mod error;
+mod get_offsets;
+mod java_error;
+mod java_pattern;
+mod java_time;
+mod known_options;
 pub mod server_start;
+mod stop_signal;
 mod storage;
 mod topics;
 
@@ -37,7 +47,11 @@ pub const COMMANDS: &[&str] = &[
     "kafka-broker-api-versions",
     "kafka-cluster",
     "kafka-configs",
+    "kafka-console-consumer",
+    "kafka-console-producer",
+    "kafka-consumer-groups",
     "kafka-dump-log",
+    "kafka-get-offsets",
     "kafka-server-start",
     "kafka-storage",
     "kafka-topics",
@@ -103,6 +117,10 @@ async fn dispatch(command: &str, arguments: &[String], console: &mut Console<'_>
         "kafka-broker-api-versions" => broker_api_versions::run(arguments, console).await,
         "kafka-cluster" => cluster::run(arguments, console).await,
         "kafka-configs" => configs::run(arguments, console).await,
+        "kafka-console-consumer" => console_consumer::run(arguments, console).await,
+        "kafka-console-producer" => console_producer::run(arguments, console).await,
+        "kafka-consumer-groups" => consumer_groups::run(arguments, console).await,
+        "kafka-get-offsets" => get_offsets::run(arguments, console).await,
         "kafka-storage" => storage::run(arguments, console),
         "kafka-topics" => topics::run(arguments, console).await,
         _ => Err(CommandError::Message(format!("there is no command {command}"))),
