@@ -22,6 +22,7 @@ const CLASSES: &[(&str, &str)] = &[
     ("ottla::api", "kafka.server.KafkaApis"),
     ("ottla::broker", "kafka.server.BrokerServer"),
     ("ottla::broker::process", "kafka.server.KafkaRaftServer"),
+    ("ottla::client", "org.apache.kafka.clients.NetworkClient"),
     ("ottla::config", "kafka.server.KafkaConfig"),
     ("ottla::coordinator::group", "org.apache.kafka.coordinator.group.GroupMetadataManager"),
     ("ottla::coordinator::group::coordinator", "org.apache.kafka.coordinator.group.GroupCoordinatorService"),

@@ -34,7 +34,8 @@ fn connection_and_actions() -> Vec<OptionSpec> {
 
 fn topic_options() -> Vec<OptionSpec> {
     let configs = kafka_configs().filter(|config| config.scope == "topic" && !config.internal);
-    let names: Vec<String> = configs.map(|config| format!("\t{}", config.name)).collect();
+    let mut names: Vec<String> = configs.map(|config| format!("\t{}", config.name)).collect();
+    names.sort_unstable();
     let names = names.join("\n");
     vec![
         OptionSpec::required(
