@@ -158,7 +158,8 @@ class Ours:
 
 STACK_LINE = re.compile(r"^\s+at |^\s+\.\.\. \d+ (more|common)|^Caused by: |^\s+Suppressed: |^\s*\[CIRCULAR|^ \([\w.$]+\)$")
 LOG_LINE = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] ")
-NOISE = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z \S+ ERROR Reconfiguration failed")
+# The second is an advertisement for a protocol that is not served here yet.
+NOISE = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z \S+ ERROR Reconfiguration failed|^The consumer rebalance protocol \(KIP-848\) is production-ready!")
 IN_THREAD = re.compile(r'^Exception in thread "main" (?:(?:[a-z]\w*\.)+\w+: )?')
 THROWN = re.compile(r"^(?:[a-z]\w*\.)+\w*(?:Exception|Error|Failure)(?:: (.*))?$")
 
@@ -175,6 +176,8 @@ def normalized(text, broker, line):
             continue
         row = IN_THREAD.sub("", row)
         thrown = THROWN.match(row)
+        if thrown and "trace" in line.tags:
+            continue
         # Either of a log line, or the message again.
         if thrown and ((after_log and STACK_LINE.match(following)) or (kept and (thrown.group(1) or "null") == kept[-1])):
             continue

@@ -520,6 +520,14 @@ impl Consumer {
 
     /// Commits what was handed out, and leaves the group.
     pub async fn close(mut self) {
+        // Java's console consumer goes back to where it stopped within what it has, and a place that was gone to has no epoch.
+        let unread = self.records.iter().map(|record| (record.topic.clone(), record.partition));
+        let unopened = self.fetched.iter().map(|source| (source.partition.topic.clone(), source.partition.partition));
+        for (topic, partition) in unread.chain(unopened).collect::<BTreeSet<_>>() {
+            if let Some(Position::At { consumed, .. }) = self.partitions.get_mut(&TopicPartition { topic, partition }) {
+                consumed.leader_epoch = None;
+            }
+        }
         self.commit_if_told().await;
         if let Some(membership) = &mut self.membership
             && let Err(error) = membership.leave(&mut self.cluster).await

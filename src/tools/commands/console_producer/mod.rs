@@ -29,7 +29,10 @@ const LINES_AHEAD: usize = 1_000;
 /// # Errors
 /// What makes Kafka's command end with another code than 0.
 pub async fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), CommandError> {
-    let line = command_line::read(arguments, console)?;
+    let line = command_line::read(arguments, console).map_err(|error| match error {
+        CommandError::NoSuchFile(path) => CommandError::Message(format!("java.nio.file.NoSuchFileException: {path}")),
+        error => error,
+    })?;
     let reader = LineReader::new(&line.reader_properties).map_err(exception)?;
     let failed = |error: ClientError| {
         CommandError::Message(format!(

@@ -26,7 +26,8 @@ pub fn read(arguments: &[String], console: &mut Console<'_>) -> Result<(OptionPa
     let parser = option_parser("kafka-consumer-groups");
     let options = parser.parse(arguments).map_err(uncaught)?;
     check_conditions(&options)?;
-    let about = "This tool helps to list, describe, delete and manage the offsets of consumer groups.";
+    let about = "This tool helps to list all consumer groups, describe a consumer group, delete consumer group info, or reset \
+                 consumer group offsets.";
     parser.help_or_version(&options, about)?;
     if !options.has("validate-regex") {
         parser.required(&options, &["bootstrap-server"])?;

@@ -218,9 +218,8 @@ fn print_members(
     console: &mut Console<'_>,
 ) -> Result<(), CommandError> {
     let members = &description.members;
-    if !print_group_state(group, &description.state, members.len(), console)? {
-        return Ok(());
-    }
+    // Kafka prints the names of the columns whatever the state is.
+    print_group_state(group, &description.state, members.len(), console)?;
     let with_instance = members.iter().any(|member| member.group_instance_id.as_ref().is_some_and(|id| !id.is_empty()));
     let upgraded = |kind: bool| members.iter().any(|member| member.upgraded == Some(kind));
     let with_upgraded = upgraded(true) && upgraded(false);
