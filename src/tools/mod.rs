@@ -11,7 +11,6 @@
 pub mod commands;
 pub mod dump_log;
 pub mod health;
-pub mod java_map;
 pub mod options;
 pub mod topic_filter;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! Words that every room shares: ids, names, offsets, words of transactions. No behaviour, no input or output.
 
+pub mod java_map;
 mod topic_partition;
 mod transaction;
 

@@ -17,9 +17,9 @@ use super::super::config_resources::{ConfigEntry, DEFAULT_CONFIG, TOPIC, describ
 use super::super::{CommandError, Console, request_timeout_ms};
 use super::list::{all_topics, check_existence, topic_names};
 use crate::client::{ClientError, ClusterClient, ClusterMetadata, Destination, TopicMetadata};
-use crate::tools::java_map::sort_like_hash_map;
 use crate::tools::options::Options;
 use crate::types::Uuid;
+use crate::types::java_map::sort_like_hash_map;
 
 /// Partitions in one answer where the command line does not say (`--partition-size-limit-per-response`).
 const PARTITIONS_PER_RESPONSE: i32 = 2_000;

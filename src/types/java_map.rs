@@ -1,4 +1,4 @@
-//! The order in which Java's `HashMap` gives its entries: Kafka's tools print some of them as they come.
+//! The order in which Java's `HashMap` gives its entries: Kafka answers, and its tools print, some of them as they come.
 
 /// Smallest table, and load at which it doubles.
 const DEFAULT_CAPACITY: usize = 16;
