@@ -38,9 +38,11 @@ async fn serve(options: StartOptions) -> Result<(), BrokerError> {
             directories.join(", ")
         }
     };
-    // On a thread of its own: recovery may take long, and whoever waits for it must be able to end it.
+    // On a thread of its own, and none of those that serve: recovery may take long, and whoever waits for it must be able to end it
+    // and to ask for the broker's health, on a machine with one core too.
+    let runtime = tokio::runtime::Handle::current();
     #[expect(clippy::disallowed_methods, reason = "there is no env before the broker makes one")]
-    let starting = tokio::spawn(Broker::start(options));
+    let starting = tokio::task::spawn_blocking(move || runtime.block_on(Broker::start(options)));
     let broker = tokio::select! {
         started = starting => started.map_err(std::io::Error::other)??,
         _ = terminate.recv() => return Ok(()),
