@@ -16,6 +16,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn main() -> anyhow::Result<()> {
     // Cargo's own argument for benchmarks.
     let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
+    // Its output is for the counts.
+    ottla::telemetry::log_levels().configure(ottla::telemetry::ROOT_LOGGER, "WARN");
     ottla::telemetry::init_logging(ottla::telemetry::LogFormat::Kafka);
     let options = arguments.start_options(&RealDisk, Default::default())?;
     std::thread::spawn(|| {
