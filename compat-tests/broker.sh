@@ -37,5 +37,7 @@ stop_broker() {
   rm -rf "$BROKER_DIR"
 }
 
-end_part() { local status=$?; stop_broker || status=1; exit $status; }
+# What else is to be ended and removed is set as `at_end`: a trap of a part's own would forget how the part ended.
+at_end=:
+end_part() { local status=$?; eval "$at_end" || true; stop_broker || status=1; exit $status; }
 trap end_part EXIT
