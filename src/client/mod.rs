@@ -23,7 +23,6 @@ mod http;
 mod kafka_error;
 mod node_connection;
 mod offsets;
-mod partitioner;
 mod producer;
 
 pub use assignor::{Assignor, GroupMember};
@@ -46,5 +45,4 @@ pub use offsets::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP, IsolationLevel,
     LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, ListedOffsets, MAX_TIMESTAMP, PartitionOffset, list_offsets,
 };
-pub use partitioner::partition_of_key;
 pub use producer::{Headers, Producer, ProducerRecord, ProducerSettings, Undelivered};

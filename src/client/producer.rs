@@ -14,11 +14,10 @@ use super::client_config::ClientConfig;
 use super::cluster_client::{ClusterClient, Deadline, Destination};
 use super::error::ClientError;
 use super::node_connection::NodeConnection;
-use super::partitioner::partition_of_key;
 use crate::env::Random;
 use crate::record::{
     BATCH_HEADER_SIZE, BatchBuilder, BatchProperties, Compression, CompressionType, GZIP_DEFAULT_LEVEL, Header,
-    LZ4_DEFAULT_LEVEL, ZSTD_DEFAULT_LEVEL,
+    LZ4_DEFAULT_LEVEL, ZSTD_DEFAULT_LEVEL, partition_for_key,
 };
 use crate::wire::str_bytes;
 
@@ -226,7 +225,7 @@ impl Producer {
             return Err(Undelivered { record, error });
         }
         let partition = match (&record.key, self.sticky) {
-            (Some(key), _) => partition_of_key(key, self.leaders.len()),
+            (Some(key), _) => partition_for_key(key, self.leaders.len() as u32) as i32,
             (None, Some(partition)) => partition,
             (None, None) => *self.sticky.insert((random.next_u64() % self.leaders.len() as u64) as i32),
         };

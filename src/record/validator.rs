@@ -69,9 +69,13 @@ impl ValidationRules {
     pub fn decompressed_bytes(&self, batch: &ProduceBatch, now_ms: i64) -> usize {
         let Some(header) = batch.header() else { return 0 };
         let Ok(source) = header.compression() else { return 0 };
-        let is_recompressed = self.compression.is_some_and(|target| target.codec != source);
-        let opens = source != CompressionType::None && (is_recompressed || opens_compressed(header, self, now_ms));
+        let opens = source != CompressionType::None && opens_batch(header, source, self, now_ms);
         if opens { self.decompressed_limit.min(batch.size_in_bytes().saturating_mul(DECOMPRESSED_RATIO)) } else { 0 }
+    }
+
+    /// What the topic wants a batch compressed with that comes otherwise.
+    fn other_compression(&self, source: CompressionType) -> Option<Compression> {
+        self.compression.filter(|target| target.codec != source)
     }
 
     /// Sets `max.message.bytes`, and the bound on decompressed records that goes with it.
@@ -208,12 +212,11 @@ pub fn validate_batch(
     let mut body = bytes;
     body.advance(BATCH_HEADER_SIZE);
     let source = header.compression()?;
-    let target = rules.compression.filter(|target| target.codec != source);
+    let target = rules.other_compression(source);
     check_client_header(&header)?;
 
-    let must_open = source == CompressionType::None || target.is_some() || opens_compressed(&header, rules, now_ms);
     let mut max_timestamp = header.max_timestamp;
-    if must_open {
+    if opens_batch(&header, source, rules, now_ms) {
         let decompressed;
         let payload: &[u8] = if source == CompressionType::None {
             &body
@@ -296,8 +299,11 @@ fn check_client_header(header: &BatchHeader) -> Result<(), ValidationError> {
     Err(ValidationError::InvalidRecord(problem))
 }
 
-/// Whether the records of a compressed batch decide the answer.
-fn opens_compressed(header: &BatchHeader, rules: &ValidationRules, now_ms: i64) -> bool {
+/// Whether the records themselves are looked at: those of a compressed batch only where the answer depends on them.
+fn opens_batch(header: &BatchHeader, source: CompressionType, rules: &ValidationRules, now_ms: i64) -> bool {
+    if source == CompressionType::None || rules.other_compression(source).is_some() {
+        return true;
+    }
     let checks_timestamps = rules.timestamp_type == TimestampType::CreateTime
         && (rules.before_max_ms != i64::MAX || is_out_of_range(header.max_timestamp, rules, now_ms));
     rules.strict || rules.compacted || checks_timestamps || header.timestamp_type() == TimestampType::LogAppendTime
