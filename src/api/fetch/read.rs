@@ -161,12 +161,13 @@ impl Fetch {
     fn count_read(&self, partition: Option<&Partition>, kind: ReadKind) {
         let metrics = &self.services.metrics;
         metrics.fetched_partitions_total.increment();
+        let has_failed = kind != ReadKind::Read;
+        if has_failed {
+            metrics.fetch_errors_total.increment();
+        }
         if let Some(partition) = partition {
             partition.traffic().fetch_requests.increment();
-        }
-        if kind != ReadKind::Read {
-            metrics.fetch_errors_total.increment();
-            if let Some(partition) = partition {
+            if has_failed {
                 partition.traffic().failed_fetch_requests.increment();
             }
         }

@@ -327,9 +327,7 @@ impl<'a> Produce<'a> {
         };
         Ok((answer, pending))
     }
-}
 
-impl Produce<'_> {
     fn count_appended(&self, partition: &Partition, bytes: u64, records: u64) {
         let (metrics, traffic) = (&self.services.metrics, partition.traffic());
         metrics.record_batches_in_total.increment();

@@ -196,14 +196,10 @@ fn create_directory(env: &Env, path: &Path) -> io::Result<()> {
 }
 
 fn write_properties(env: &Env, path: &Path, properties: &MetaProperties) -> StorageResult<()> {
-    let file = path.join(META_PROPERTIES);
-    env.disk.write_atomically(&file, properties.encode().as_bytes()).map_err(|error| {
-        StorageError::ForeignDirectory {
-            directory: path.to_owned(),
-            message: format!("meta.properties cannot be written: {error}"),
-        }
-    })?;
-    Ok(())
+    properties.write(&*env.disk, path).map_err(|error| StorageError::ForeignDirectory {
+        directory: path.to_owned(),
+        message: format!("meta.properties cannot be written: {error}"),
+    })
 }
 
 /// `meta.properties`, or `None` for a directory that is empty. Anything else is somebody's data.

@@ -119,7 +119,8 @@ impl ClassicGroup {
             step.answer_join(join.ticket, self.join_response(member_id, false));
         } else {
             self.update_member(member_id, join, Some(join.ticket), step);
-            let reason = format!("Member {member_id} is joining group during {}", self.state.name());
+            let state = self.state.name();
+            let reason = format_args!("Member {member_id} is joining group during {state}");
             self.prepare_rebalance_or_complete_join(reason, step);
         }
     }
@@ -142,12 +143,11 @@ impl ClassicGroup {
         if let Some(initial) = &mut self.initial_rebalance {
             initial.new_member_added = true;
         }
-        let reason = format!("Adding new member {member_id}");
         self.insert(member, &request.protocol_type);
         // A new member knows no id to send heartbeats with, and a parked request shows no disconnect: it gets five
         // minutes, and should come again if it is still there.
         step.schedule(self.session_timer(&member_id), i64::from(step.config.new_member_join_timeout_ms));
-        self.prepare_rebalance_or_complete_join(reason, step);
+        self.prepare_rebalance_or_complete_join(format_args!("Adding new member {member_id}"), step);
     }
 
     /// Takes over what the request says. A join that is parked already was given up by the client: it is answered, so
@@ -221,7 +221,7 @@ impl ClassicGroup {
         match self.state {
             // Between join and sync the leader may be assigning to the old id already.
             ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
-                self.prepare_rebalance(format!("Updating metadata for static member {member_id}"), step);
+                self.prepare_rebalance(format_args!("Updating metadata for static member {member_id}"), step);
             }
             ClassicGroupState::Empty | ClassicGroupState::PreparingRebalance => self.complete_join_if_ready(step),
         }

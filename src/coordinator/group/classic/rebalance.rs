@@ -167,7 +167,7 @@ impl ClassicGroup {
             self.remove(&member_id, step);
             step.cancel(self.session_timer(&member_id));
         }
-        self.prepare_rebalance(format!("Removing {number} members on pending sync request expiration"), step);
+        self.prepare_rebalance(format_args!("Removing {number} members on pending sync request expiration"), step);
     }
 
     /// A session ended: a pending id was not used, or a member was silent.
@@ -180,7 +180,7 @@ impl ClassicGroup {
             self.remove(member_id, step);
             match self.state {
                 ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
-                    self.prepare_rebalance(format!("removing member {member_id} on heartbeat expiration"), step);
+                    self.prepare_rebalance(format_args!("removing member {member_id} on heartbeat expiration"), step);
                 }
                 ClassicGroupState::Empty | ClassicGroupState::PreparingRebalance => {
                     self.complete_join_after_removal(step);
