@@ -14,3 +14,6 @@ pub mod health;
 pub mod options;
 pub mod topic_filter;
 pub mod verify;
+
+/// Memory for the automaton of a pattern that a command is given, and for making it, bytes.
+const PATTERN_BYTES_MAX: usize = 10 << 20;

@@ -1,6 +1,7 @@
-//! Words that every room shares: ids, names, offsets, words of transactions. No behaviour, no input or output.
+//! Words that every room shares: ids, names, offsets, words of transactions; what of Java several rooms follow. No input or output.
 
 pub mod java_map;
+pub mod java_pattern;
 mod topic_partition;
 mod transaction;
 

@@ -30,7 +30,6 @@ mod coordinator;
 mod end;
 mod markers;
 mod metadata;
-mod pattern;
 mod producer_ids;
 mod queries;
 mod record;

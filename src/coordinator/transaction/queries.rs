@@ -9,9 +9,12 @@ use kafka_protocol::messages::{ListTransactionsRequest, ProducerId, TopicName, T
 use kafka_protocol::protocol::StrBytes;
 
 use super::metadata::TransactionMetadata;
-use super::pattern::Pattern;
 use super::shard::TransactionShard;
 use super::state::TransactionState;
+use crate::types::java_pattern::JavaPattern;
+
+/// Memory for the automaton of a request's pattern, and for making it, bytes.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// Describes one id; its name is the caller's to fill in. `None` when there is no such id.
 pub fn describe(shard: &TransactionShard, transactional_id: &str) -> Option<DescribedTransaction> {
@@ -44,7 +47,7 @@ pub struct ListFilter {
     states: Vec<TransactionState>,
     unknown_states: Vec<StrBytes>,
     duration_ms: i64,
-    pattern: Option<Pattern>,
+    pattern: Option<JavaPattern>,
 }
 
 impl ListFilter {
@@ -60,7 +63,7 @@ impl ListFilter {
             states: TransactionState::ALL.into_iter().filter(|state| names.contains(state.name())).collect(),
             unknown_states: names.into_iter().filter(|name| !is_known(name)).map(string).collect(),
             duration_ms: request.duration_filter,
-            pattern: pattern.map(|pattern| Pattern::new(pattern)).transpose()?,
+            pattern: pattern.map(|pattern| read_pattern(pattern)).transpose()?,
         })
     }
 
@@ -88,6 +91,14 @@ impl ListFilter {
             && (self.duration_ms < 0 || self.now_ms.saturating_sub(metadata.start_ms) > self.duration_ms)
             && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(transactional_id))
     }
+}
+
+/// The pattern that a whole transactional id must match (KIP-1152).
+fn read_pattern(pattern: &str) -> Result<JavaPattern, ResponseError> {
+    JavaPattern::new(pattern, PATTERN_BYTES_MAX).map_err(|error| {
+        tracing::info!(pattern, %error, "refused the pattern of a ListTransactions request");
+        ResponseError::InvalidRegularExpression
+    })
 }
 
 fn string(text: &str) -> StrBytes {

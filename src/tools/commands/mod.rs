@@ -15,7 +15,6 @@ mod consumer_groups;
 mod error;
 mod get_offsets;
 mod java_error;
-mod java_pattern;
 mod java_time;
 mod known_options;
 pub mod server_start;

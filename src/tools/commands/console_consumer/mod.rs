@@ -10,13 +10,14 @@ use std::time::Duration;
 use self::command_line::{CommandLine, Source};
 use self::formatter::FormatError;
 use super::java_error::java_error;
-use super::java_pattern::JavaPattern;
 use super::java_time::{before, parse_duration};
 use super::stop_signal::StopSignal;
 use super::{CommandError, Console};
 use crate::client::{ClientConfig, ClientError, ClusterClient, Consumer, ConsumerSettings, OffsetReset, Subscription};
 use crate::env::Clock;
+use crate::tools::PATTERN_BYTES_MAX;
 use crate::types::TopicPartition;
+use crate::types::java_pattern::JavaPattern;
 
 /// How long what is going on may go on after a signal.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -88,7 +89,7 @@ async fn consumer(line: &CommandLine, console: &Console<'_>) -> Result<Consumer,
     let subscription = match &line.source {
         Source::Topic(topic) => Subscription::Topics(BTreeSet::from([topic.clone()])),
         Source::Include(pattern) => {
-            let compiled = JavaPattern::new(pattern)
+            let compiled = JavaPattern::new(pattern, PATTERN_BYTES_MAX)
                 .map_err(|error| format!("java.util.regex.PatternSyntaxException: {error} in {pattern}"))?;
             Subscription::Pattern(Box::new(move |topic| compiled.matches(topic)))
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::client::Headers;
-use crate::tools::commands::java_pattern::JavaPattern;
+use crate::tools::PATTERN_BYTES_MAX;
+use crate::types::java_pattern::JavaSeparator;
 
 /// A record to be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct LineReader {
     key_separator: String,
     parse_headers: bool,
     headers_delimiter: String,
-    headers_separator: JavaPattern,
+    headers_separator: JavaSeparator,
     headers_key_separator: String,
     ignore_error: bool,
     null_marker: Option<String>,
@@ -57,7 +58,8 @@ impl LineReader {
         if let Some((name, _)) = separators.iter().find(|(_, text)| null_marker.as_ref() == Some(text)) {
             return Err(format!("null.marker and {name} may not be equal"));
         }
-        let headers_separator = JavaPattern::new(&headers_separator).map_err(|error| error.to_string())?;
+        let headers_separator =
+            JavaSeparator::new(&headers_separator, PATTERN_BYTES_MAX).map_err(|error| error.to_string())?;
         Ok(Self {
             parse_key: flag("parse.key"),
             key_separator,

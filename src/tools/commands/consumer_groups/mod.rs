@@ -11,10 +11,11 @@ mod table;
 use std::time::Duration;
 
 use super::java_error::java_error;
-use super::java_pattern::JavaPattern;
 use super::{CommandError, Console, client_config};
 use crate::client::{ClientError, ClusterClient};
+use crate::tools::PATTERN_BYTES_MAX;
 use crate::tools::options::{OptionParser, Options};
+use crate::types::java_pattern::{JavaPattern, PatternError};
 
 /// Runs the command.
 ///
@@ -80,11 +81,29 @@ fn print_error(message: &str, console: &mut Console<'_>) -> Result<(), CommandEr
 }
 
 fn validate_regex(pattern: &str, console: &mut Console<'_>) -> Result<(), CommandError> {
-    match JavaPattern::new(pattern) {
+    match JavaPattern::new(pattern, PATTERN_BYTES_MAX) {
         Ok(_) => writeln!(console.out, "The regular expression `{pattern}` is valid.")?,
         Err(error) => {
-            writeln!(console.out, "The regular expression `{pattern}` is invalid: {}.", error.in_words_of_re2())?;
+            writeln!(console.out, "The regular expression `{pattern}` is invalid: {}.", in_words_of_re2(&error))?;
         }
     }
     Ok(())
+}
+
+/// What RE2, which Kafka's groups use, says of the same mistake, where it is a usual one.
+fn in_words_of_re2(error: &PatternError) -> String {
+    let words = [
+        ("unclosed group", "missing closing )"),
+        ("unopened group", "regexp/syntax: internal error"),
+        ("unclosed character class", "missing closing ]"),
+        ("repetition operator missing expression", "missing argument to repetition operator"),
+        ("incomplete escape sequence", "trailing backslash at end of expression"),
+        ("unrecognized escape sequence", "invalid escape sequence"),
+        ("invalid character class range", "invalid character class range"),
+        ("invalid repetition count range", "invalid repeat count"),
+        ("look-around", "invalid or unsupported Perl syntax"),
+        ("backreferences are not supported", "invalid escape sequence"),
+    ];
+    let reason = error.to_string();
+    words.iter().find(|(ours, _)| reason.contains(ours)).map_or(reason, |(_, theirs)| (*theirs).to_owned())
 }
