@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, FileVariable, SEED_FILE_BYTES_MAX, StartInput, StartOptions, variables_in_files};
-use crate::env::{Disk, FileKind, OpenMode};
-use crate::tools::commands::{self, CommandError, server_start};
+use crate::env::{Disk, FileKind};
+use crate::tools::commands::{self, CommandError, read_text, server_start};
 use crate::tools::dump_log::DumpLogOptions;
 use crate::tools::health::HealthOptions;
 use crate::tools::verify::VerifyOptions;
-
-/// A properties file larger than this is no properties file.
-const CONFIG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The variable that names directories, between colons, where a `server.properties` may be mounted.
 const CONFIG_DIRECTORIES: &str = "OTTLA_CONFIG_DIRS";
@@ -235,25 +232,12 @@ fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }
 
-fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<String> {
-    let file = disk.open(path, OpenMode::Read)?;
-    let size = file.size()?;
-    if size > CONFIG_FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large for a properties file"));
-    }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0)?;
-    // Java's tools write these files in Latin-1; UTF-8 is what people write.
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| error.into_bytes().iter().map(|byte| char::from(*byte)).collect()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::env::{Clock, ManualClock, MemoryDisk};
+    use crate::env::{Clock, ManualClock, MemoryDisk, OpenMode};
 
     fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
         Arguments::try_parse_from(std::iter::once(&"ottla").chain(arguments))

@@ -5,6 +5,8 @@ import re
 import struct
 import uuid
 
+from record_batch import varint
+
 FIXED = {"int8": ">b", "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "float64": ">d", "bool": ">?"}
 
 
@@ -84,14 +86,6 @@ def element_of(field):
 
 def capital(name):
     return name[0].upper() + name[1:]
-
-
-def varint(value):
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes(data + bytes([value]))
 
 
 class Writer:

@@ -12,20 +12,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE) + "/raw")
+from checks import check, end  # noqa: E402
 from client import BINARY  # noqa: E402
 
 GATEWAY, BROKER, CLIENT = "10.77.0.1", "10.77.0.2", "10.77.0.3"
 PORT, OTHER_PORT, INTERNAL_PORT = 9092, 19092, 29092
-passed = 0
-
-
-def check(name, holds, detail=""):
-    global passed
-    if not holds:
-        raise SystemExit(f"FAILED {name}: {detail}")
-    passed += 1
-    print(f"ok {name}", flush=True)
-
 
 def run(*command, **options):
     return subprocess.run(command, check=True, text=True, **options)
@@ -210,4 +201,4 @@ if __name__ == "__main__":
     two_listeners()
     name_that_the_host_does_not_know()
     as_apache_kafka()
-    print(f"{passed} passed, 0 failed")
+    end()

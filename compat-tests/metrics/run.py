@@ -15,20 +15,12 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE) + "/raw")
+from checks import check, end  # noqa: E402
 from client import BINARY, Broker, string  # noqa: E402
 from ports import free_port  # noqa: E402
 
 PARTITIONS, TOPICS = 10_000, 20
 SCRAPES = 8
-passed = 0
-
-
-def check(name, holds, detail=""):
-    global passed
-    if not holds:
-        raise SystemExit(f"FAILED {name} {detail}")
-    passed += 1
-    print(f"ok {name}", flush=True)
 
 
 def get(url, timeout=30):
@@ -268,4 +260,4 @@ if __name__ == "__main__":
     check_health()
     check_dashboards()
     check_scrape_of_many()
-    print(f"{passed} passed, 0 failed")
+    end()

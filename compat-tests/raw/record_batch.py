@@ -21,13 +21,16 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
-def zigzag(value):
-    value = value << 1 ^ value >> 63
+def varint(value):
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes(data + bytes([value]))
+
+
+def zigzag(value):
+    return varint(value << 1 ^ value >> 63)
 
 
 def record(offset_delta, key, value, timestamp_delta=0, headers=()):

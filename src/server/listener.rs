@@ -167,7 +167,6 @@ impl Acceptors {
         metrics.connections_accepted_total.increment();
         metrics.connections_active.add(1);
         traffic.accepted.increment();
-        traffic.connections.add(1);
         if let Err(error) = stream.set_buffer_sizes(send, receive) {
             tracing::debug!("Cannot set the socket's buffer sizes: {error}");
         }
@@ -176,7 +175,6 @@ impl Acceptors {
             // On the heap: a future keeps what it is given beside what it makes of it.
             Box::new(Connection::new(shared, Transport::Plaintext(stream), name, peer, id)).run().await;
             metrics.connections_active.add(-1);
-            traffic.connections.add(-1);
             traffic.closed.increment();
             drop(guards);
         };

@@ -4,19 +4,26 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Counter, Gauge};
+use super::Counter;
 
 /// Connections of one listener.
 #[derive(Debug)]
 pub struct ListenerTraffic {
     /// Name and port, as Kafka labels them: `PLAINTEXT-9092`.
     pub name: String,
-    /// Connections that are open now.
-    pub connections: Gauge,
     /// Connections accepted since the start.
     pub accepted: Counter,
     /// Connections that ended since the start.
     pub closed: Counter,
+}
+
+impl ListenerTraffic {
+    /// Connections that are open now.
+    pub fn connections(&self) -> u64 {
+        // Read first, so that it is never the greater.
+        let closed = self.closed.get();
+        self.accepted.get().saturating_sub(closed)
+    }
 }
 
 /// Every listener that was opened.
@@ -31,8 +38,7 @@ impl ListenerTraffics {
         if let Some(known) = all.iter().find(|known| known.name == name) {
             return Arc::clone(known);
         }
-        let (connections, accepted, closed) = (Gauge::default(), Counter::default(), Counter::default());
-        let traffic = Arc::new(ListenerTraffic { name, connections, accepted, closed });
+        let traffic = Arc::new(ListenerTraffic { name, accepted: Counter::default(), closed: Counter::default() });
         all.push(Arc::clone(&traffic));
         traffic
     }

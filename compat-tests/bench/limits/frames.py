@@ -5,19 +5,11 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "raw"))
-from record_batch import batch  # noqa: E402
+from record_batch import batch, varint  # noqa: E402
 
 CLIENT_ID = b"limits"
 NO_TAGS = b"\x00"
 NULL = b"\x00"
-
-
-def varint(value):
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes(data + bytes([value]))
 
 
 def sized(data):

@@ -263,7 +263,7 @@ pub(super) static FAMILIES: &[Family] = &[
     broker!(Gauge "kafka_network_socketserver_memorypoolused", "Bytes of ottla.memory.bytes that requests, answers and work take.", |snapshot| number(snapshot.memory.1)),
     family!(Gauge "kafka_server_socket_server_metrics_connection_count" ["listener,networkProcessor"], "Open connections.", |snapshot| snapshot.listeners.len(), |snapshot, step, out| {
         let listener = &snapshot.listeners[step];
-        out.put(&[("listener", &listener.name), ("networkProcessor", &0)], listener.connections.get() as f64);
+        out.put(&[("listener", &listener.name), ("networkProcessor", &0)], listener.connections() as f64);
     }),
     family!(Counter "kafka_server_socket_server_metrics_connection_creation_total" ["listener,networkProcessor"], "Connections accepted.", |snapshot| snapshot.listeners.len(), |snapshot, step, out| {
         let listener = &snapshot.listeners[step];

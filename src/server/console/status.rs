@@ -22,7 +22,7 @@ fn broker(services: &Services) -> Vec<(&'static str, Value)> {
     let image = services.controller.image();
     let metrics = &services.metrics;
     let listeners = metrics.listeners.all();
-    let listener = |traffic: &std::sync::Arc<crate::telemetry::ListenerTraffic>| json!({ "name": traffic.name, "connections": traffic.connections.get() });
+    let listener = |traffic: &std::sync::Arc<crate::telemetry::ListenerTraffic>| json!({ "name": traffic.name, "connections": traffic.connections() });
     let brokers = image.cluster.brokers().values().map(|broker| {
         let endpoints = broker.endpoints.iter();
         let endpoints =

@@ -263,12 +263,10 @@ impl LogManager {
         let log = Log::open(options)?;
         self.logs.write().insert(topic_partition.clone(), log.clone());
         managed.directory.note_change();
-        let overrides: Vec<String> =
-            log.config().overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
         tracing::info!(
             "Created log for partition {topic_partition} in {} with properties {{{}}}",
             log.path().display(),
-            overrides.join(", ")
+            overrides_of(&log)
         );
         Ok(log)
     }
@@ -438,6 +436,12 @@ impl LogManager {
         }
         failed
     }
+}
+
+/// The topic's configurations as Kafka logs them.
+fn overrides_of(log: &Log) -> String {
+    let overrides: Vec<String> = log.config().overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    overrides.join(", ")
 }
 
 /// Does something again if the disk was full: that has given up the ballast.

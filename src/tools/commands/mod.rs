@@ -30,14 +30,14 @@ pub use error::CommandError;
 
 use crate::client::{ClientConfig, ClientError, ClusterClient};
 use crate::config::parse_properties;
-use crate::env::{Disk, Env, OpenMode};
+use crate::env::{Disk, Env};
 use crate::telemetry::{ROOT_LOGGER, init_command_logging, log_levels};
 use crate::tools::options::Options;
 
 /// The release of Kafka that the commands follow.
 pub const KAFKA_VERSION: &str = "4.3.0";
 /// A properties file larger than this is none.
-const PROPERTIES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const PROPERTIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of output that are collected before they are written.
 const OUTPUT_BUFFER_SIZE: usize = 64 << 10;
 
@@ -173,15 +173,12 @@ pub fn load_properties(disk: &dyn Disk, path: &str) -> Result<BTreeMap<String, S
     Ok(properties.into_iter().map(|property| (property.key, property.value)).collect())
 }
 
-fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<String> {
-    let file = disk.open(path, OpenMode::Read)?;
-    let size = file.size()?;
-    if size > PROPERTIES_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large"));
-    }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(String::from_utf8(bytes)
+/// A file of properties or of lines: Latin-1, in which Java's tools write, where it is not UTF-8, which is what people write.
+///
+/// # Errors
+/// A file that cannot be read, or that is too large for one of properties.
+pub fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8(disk.read(path, PROPERTIES_BYTES_MAX)?)
         .unwrap_or_else(|error| error.into_bytes().iter().map(|byte| char::from(*byte)).collect()))
 }
 
