@@ -135,7 +135,7 @@ impl Broker {
         let replicas = ReplicaManager::new(config.node_id(), Arc::clone(logs), Arc::clone(config));
         let coordinators = Coordinators::start(env, config, controller, &replicas);
         controller.subscribe(replicas.clone());
-        Declarer { env, controller, replicas: &replicas }.declare(declared)?;
+        Declarer { env, config, controller, replicas: &replicas }.declare(declared)?;
         logs.start();
         controller.start_snapshots();
         let services = Arc::new(Services {

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
 
 use super::configuration::create_topics_request;
 use super::error::BrokerError;
-use crate::config::{Declarations, DeclaredTopic, SeedRecord};
+use crate::config::{BrokerConfig, Declarations, DeclaredTopic, SeedRecord};
 use crate::env::Env;
 use crate::metadata::{Controller, MetadataImage, TopicImage};
 use crate::record::{BatchBuilder, BatchProperties, Header, partition_for_key};
@@ -31,6 +31,7 @@ const DELETE_TOPICS_VERSION: i16 = 6;
 /// What works on the declarations.
 pub(super) struct Declarer<'a> {
     pub(super) env: &'a Env,
+    pub(super) config: &'a BrokerConfig,
     pub(super) controller: &'a Controller,
     pub(super) replicas: &'a ReplicaManager,
 }
@@ -50,7 +51,7 @@ impl Declarer<'_> {
         if new.is_empty() {
             return Ok(());
         }
-        for request in requests(&new) {
+        for request in requests(&new, self.config.num_partitions()) {
             self.create(&request)?;
         }
         let names: HashSet<&str> = new.iter().map(|topic| topic.name.as_str()).collect();
@@ -153,13 +154,14 @@ impl Declarer<'_> {
     }
 }
 
-/// The topics in requests that the controller can take.
-fn requests(topics: &[&DeclaredTopic]) -> Vec<CreateTopicsRequest> {
+/// The topics in requests that the controller can take; `num_partitions` have those that do not say how many.
+fn requests(topics: &[&DeclaredTopic], num_partitions: i32) -> Vec<CreateTopicsRequest> {
     let mut requests = Vec::new();
     let mut some: Vec<DeclaredTopic> = Vec::new();
     let mut planned = 0;
     for topic in topics {
-        let records = 1 + topic.configs.len() + topic.partitions.map_or(1, |count| count.unsigned_abs() as usize);
+        let partitions = topic.partitions.unwrap_or(num_partitions).unsigned_abs() as usize;
+        let records = 1 + topic.configs.len() + partitions;
         if planned + records > RECORDS_OF_REQUEST && !some.is_empty() {
             requests.push(create_topics_request(&std::mem::take(&mut some)));
             planned = 0;

@@ -127,9 +127,30 @@ fn a_difference_names_both() {
 
 #[test]
 fn many_topics_are_more_than_one_request() {
-    let topic = |number: usize| DeclaredTopic::new(&format!("t{number}"), Some(2_000), "x").expect("a topic");
-    let topics: Vec<DeclaredTopic> = (0..5).map(topic).collect();
-    let sizes: Vec<usize> =
-        requests(&topics.iter().collect::<Vec<_>>()).iter().map(|request| request.topics.len()).collect();
-    assert_eq!(sizes, [2, 2, 1]);
+    let sizes = |partitions: Option<i32>, num_partitions: i32| -> Vec<usize> {
+        let topic = |number: usize| DeclaredTopic::new(&format!("t{number}"), partitions, "x").expect("a topic");
+        let topics: Vec<DeclaredTopic> = (0..5).map(topic).collect();
+        let requests = requests(&topics.iter().collect::<Vec<_>>(), num_partitions);
+        requests.iter().map(|request| request.topics.len()).collect()
+    };
+    assert_eq!(sizes(Some(2_000), 1), [2, 2, 1]);
+    assert_eq!(sizes(None, 2_000), [2, 2, 1], "num.partitions counts where none are declared");
+    assert_eq!(sizes(None, 1), [5]);
+}
+
+/// The controller takes 10,000 in one request.
+#[tokio::test]
+async fn more_partitions_are_declared_than_one_request_may_create() {
+    let input = StartInput {
+        ephemeral: true,
+        overrides: ["listeners=PLAINTEXT://127.0.0.1:0", "num.partitions=1700"].map(str::to_owned).into(),
+        topics: (0..6).map(|number| format!("t{number}")).collect(),
+        ..StartInput::default()
+    };
+    let broker = Broker::start(StartOptions::read(&input).expect("options")).await.expect("started");
+    let image = broker.services.controller.image();
+    for topic in input.topics {
+        assert_eq!(image.topics.topic(&topic).expect("created").partitions.len(), 1_700, "{topic}");
+    }
+    broker.shutdown().await.expect("stopped");
 }
