@@ -14,7 +14,7 @@ use super::transport::Transport;
 use crate::config::SecurityProtocol;
 use crate::env::Spawn;
 use crate::env::net::{Listener, Stream};
-use crate::quota::{ConnectionPermit, ConnectionQuotas, ConnectionRefusal};
+use crate::quota::{ConnectionPermit, ConnectionQuotas};
 use crate::telemetry::ListenerTraffic;
 
 /// First wait after an accept that failed; doubled up to `MAX_ACCEPT_BACKOFF` while it keeps failing.
@@ -56,12 +56,6 @@ impl BoundListener {
         let listener = Listener::bind(options.address, backlog).map_err(failed)?;
         let address = listener.local_address().map_err(failed)?;
         Ok(Self { name: options.name.as_str().into(), address, listener })
-    }
-
-    /// A listener that exists already, such as a test's.
-    pub fn from_listener(name: &str, listener: Listener) -> io::Result<Self> {
-        let address = listener.local_address()?;
-        Ok(Self { name: name.into(), address, listener })
     }
 
     /// Its name.
@@ -137,19 +131,14 @@ impl Acceptors {
         peer: SocketAddr,
         alive: &AliveGuard,
     ) {
-        let permit = loop {
-            match self.quotas.acquire(peer.ip()) {
-                Ok(permit) => break permit,
-                // As Kafka does, nobody is accepted until somebody leaves.
-                Err(ConnectionRefusal::Total) => self.quotas.freed().await,
-                Err(ConnectionRefusal::PerAddress) => {
-                    self.shared.metrics.connections_refused_total.increment();
-                    tracing::info!("Rejected connection from {} on listener {name}: too many from there", peer.ip());
-                    return;
-                }
+        // As in Kafka, nobody is accepted while there is no place.
+        match self.quotas.place(peer.ip()).await {
+            Some(permit) => self.start(name, traffic, stream, peer, (permit, alive.clone())),
+            None => {
+                self.shared.metrics.connections_refused_total.increment();
+                tracing::info!("Rejected connection from {} on listener {name}: too many from there", peer.ip());
             }
-        };
-        self.start(name, traffic, stream, peer, (permit, alive.clone()));
+        }
     }
 
     fn start(
