@@ -114,6 +114,11 @@ pub trait FileSystem: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// The error of [`Disk::read`] for a file that is too long.
+pub(super) fn too_long(path: &Path, limit: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{} is longer than {limit} bytes", path.display()))
+}
+
 /// A file system.
 pub trait Disk: Send + Sync {
     /// Opens a file.
@@ -156,10 +161,7 @@ pub trait Disk: Send + Sync {
         let file = self.open(path, OpenMode::Read)?;
         let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
         if len > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} is longer than {limit} bytes", path.display()),
-            ));
+            return Err(too_long(path, limit));
         }
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, 0)?;

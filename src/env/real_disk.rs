@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,7 +21,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
+use super::disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode, too_long};
 
 /// The operating system's file system.
 #[derive(Default)]
@@ -156,6 +156,14 @@ impl Disk for RealDisk {
         Ok(Arc::new(RealFile(options.open(path)?)))
     }
 
+    /// To the end, whatever the system says of the size: a pipe (`/dev/stdin`, `<(…)`) has none.
+    fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let limit_and_one = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        File::open(path)?.take(limit_and_one).read_to_end(&mut bytes)?;
+        if bytes.len() > limit { Err(too_long(path, limit)) } else { Ok(bytes) }
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }
@@ -255,6 +263,23 @@ mod tests {
         {
             assert_eq!(syncfs_reports_errors(release), reports, "{release}");
         }
+    }
+
+    #[test]
+    fn what_a_pipe_brings_is_read_to_its_end() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let path = std::path::PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
+        writer.write_all(b"num.partitions=3").expect("written");
+        drop(writer);
+        assert_eq!(RealDisk.read(&path, 100).expect("read"), b"num.partitions=3");
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        fs::write(&path, b"12345").expect("written");
+        assert_eq!(RealDisk.read(&path, 5).expect("read"), b"12345");
+        assert_eq!(RealDisk.read(&path, 4).map_err(|error| error.kind()), Err(io::ErrorKind::InvalidData));
     }
 
     #[test]
