@@ -1,4 +1,4 @@
-//! The table of APIs: what is served, in which versions, on which listeners, by which function.
+//! The table of APIs: what is served, in which versions, by which function.
 
 use std::sync::Arc;
 
@@ -15,17 +15,6 @@ pub const API_VERSIONS_KEY: i16 = 18;
 /// Key of Produce.
 pub const PRODUCE_KEY: i16 = 0;
 
-/// Which listeners an API is served on (Kafka: `ApiMessageType.ListenerType`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listeners {
-    /// Clients' listeners only.
-    Broker,
-    /// Controllers' listeners only.
-    Controller,
-    /// Both.
-    BrokerAndController,
-}
-
 /// One row.
 pub struct ApiEntry {
     /// Kafka's API key.
@@ -41,8 +30,6 @@ pub struct ApiEntry {
     pub max_version: i16,
     /// First version with compact types and tagged fields, and so with request header v2; `None` when there is none.
     pub flexible_from: Option<i16>,
-    /// Where it is served.
-    pub listeners: Listeners,
     /// Whether it may start while answers of other such requests are waited for: everything it changes has happened when
     /// its handler returns, and it reads nothing that the others' waiting could change. Produce only.
     pub runs_ahead: bool,
@@ -86,7 +73,6 @@ macro_rules! api {
                 advertised_min_version: $min,
                 max_version: $max,
                 flexible_from: $flexible,
-                listeners: Listeners::Broker,
                 runs_ahead: $key == PRODUCE_KEY,
                 codec_versions: <$request as Message>::VERSIONS,
                 codec_request_header: <$request as kafka_protocol::protocol::HeaderVersion>::header_version,

@@ -312,6 +312,7 @@ impl Connection {
             && self.ended.is_none()
             && self.writer.memory_bytes() < GATHERED_ANSWER_BYTES
             && self.reader.has_buffered_frame()
+            && self.shared.memory.budget().admits()
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -336,7 +337,7 @@ impl Connection {
     fn poll_event(&mut self, context: &mut Context<'_>, draining: std::pin::Pin<&mut impl Future>) -> Poll<Event> {
         // The last one, which nothing overtakes, need not wait for the acknowledgements before it.
         let last = self.pending.len().saturating_sub(1);
-        for index in [0, last] {
+        for index in [0, last].into_iter().take(self.pending.len()) {
             if let Some(answer) = self.pending.get_mut(index)
                 && (index == 0 || matches!(answer.answer, PendingState::First { .. }))
                 && answer.poll(context).is_ready()
@@ -351,6 +352,10 @@ impl Connection {
         let reads = self.ended.is_none()
             && self.parked.is_none()
             && (self.reader.in_frame() || self.admission.poll(context).is_ready());
+        if !reads && !self.writer.is_empty() {
+            // Gathered for a request that is not let in now.
+            return Poll::Ready(Event::Answered);
+        }
         if reads && let Poll::Ready(result) = self.reader.poll_frame(context, &mut self.transport) {
             return Poll::Ready(match result {
                 Ok(frame) => Event::Frame(frame),

@@ -12,11 +12,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::*;
-use crate::api::registry::{ApiEntry, Listeners, Lookup};
+use crate::api::registry::{ApiEntry, Lookup};
 use crate::api::{Chunk, CloseReason, Outcome, RequestContext, Response};
 use crate::client::{Client, ClientError};
 use crate::config::SecurityProtocol;
-use crate::env::{DiskFile, OpenMode};
+use crate::env::{DiskFile, MemoryBudget, OpenMode};
 
 const MEBIBYTE: usize = 1024 * 1024;
 const SOON: Duration = Duration::from_secs(10);
@@ -29,7 +29,6 @@ const fn row(key: i16, runs_ahead: bool) -> ApiEntry {
         advertised_min_version: 0,
         max_version: 3,
         flexible_from: None,
-        listeners: Listeners::Broker,
         runs_ahead,
         codec_versions: VersionRange { min: 0, max: 3 },
         codec_request_header: |_| 1,
@@ -173,6 +172,24 @@ async fn many_requests_in_one_segment_are_answered_in_order() {
         }
     };
     timeout(SOON, async { tokio::join!(sent, received) }).await.expect("in time");
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_a_request_behind_it_that_is_not_let_in() {
+    let env = Env { memory: MemoryBudget::of(16 * MEBIBYTE), ..Env::real(tokio::runtime::Handle::current()) };
+    let held = Arc::new(Mutex::new(None));
+    let (budget, taken) = (Arc::clone(&env.memory), Arc::clone(&held));
+    let fixture = Fixture::start_in(&env, &ServerOptions::default(), move |context, body| {
+        // Work on the first request takes the memory.
+        taken.lock().get_or_insert_with(|| budget.hold_work(8 * MEBIBYTE));
+        echo(context, body)
+    });
+    let mut client = fixture.connect().await;
+    let frame = |id: u8| [0, 0, 0, 10, 0, PLAIN as u8, 0, 0, 0, 0, 0, id, 255, 255];
+    client.stream().write_all(&[frame(1), frame(2)].concat()).await.expect("sent");
+    assert_eq!(next(&mut client).await.0, 1);
+    drop(held.lock().take());
+    assert_eq!(next(&mut client).await.0, 2);
 }
 
 /// Requests whose body is `wait NAME` are answered when the test says so.

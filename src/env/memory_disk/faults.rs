@@ -62,11 +62,6 @@ impl Call {
         Self::Remove,
         Self::Look,
     ];
-
-    /// Whether it may change what is on the disk.
-    pub fn is_change(self) -> bool {
-        !matches!(self, Self::Open | Self::Read | Self::Look)
-    }
 }
 
 /// How a call fails.
