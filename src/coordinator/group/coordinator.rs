@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::classic::{Join, join_error, sync_error};
+use super::classic::{Join, MemberMemory, join_error, sync_error};
 use super::config::GroupCoordinatorConfig;
 use super::context::GroupRequestContext;
 use super::shard::GroupShard;
@@ -33,6 +33,9 @@ use crate::types::{GROUP_METADATA_TOPIC_NAME, TopicPartition, Uuid};
 /// First version of OffsetFetch with an error for the whole answer.
 const OFFSET_FETCH_TOP_LEVEL_ERROR_VERSION: i16 = 2;
 
+/// The part of the memory's budget that the metadata of all members may take beside it.
+const MEMBER_MEMORY_SHARE: usize = 8;
+
 pub(super) type GroupShardHandle = Arc<Shard<GroupShard>>;
 
 /// Coordinates the groups of the partitions of `__consumer_offsets` that this broker leads.
@@ -40,13 +43,15 @@ pub struct GroupCoordinator {
     env: Env,
     config: Arc<GroupCoordinatorConfig>,
     shards: Shards<GroupShard>,
+    member_memory: MemberMemory,
 }
 
 impl GroupCoordinator {
     /// A coordinator that leads nothing yet.
     pub fn new(env: Env, config: GroupCoordinatorConfig) -> Arc<Self> {
         let shards = Shards::new(GROUP_METADATA_TOPIC_NAME, config.offsets_topic_partitions);
-        Arc::new(Self { env, config: Arc::new(config), shards })
+        let member_memory = MemberMemory::new(env.memory.limit() / MEMBER_MEMORY_SHARE);
+        Arc::new(Self { env, config: Arc::new(config), shards, member_memory })
     }
 
     /// Its configuration.
@@ -119,10 +124,15 @@ impl GroupCoordinator {
         if !timeouts.contains(&request.session_timeout_ms) {
             return ready(refuse(ResponseError::InvalidSessionTimeout));
         }
+        let protocols = match self.member_memory.copy(&request.protocols) {
+            Ok(protocols) => protocols,
+            Err(error) => return ready(refuse(error)),
+        };
         let member_suffix = self.env.random.uuid().to_string();
         let waiting = self.shard(&request.group_id).and_then(|shard| {
             shard.park(|state, now, ticket| {
-                let join = Join { context, request: &request, member_suffix: &member_suffix, ticket };
+                let join =
+                    Join { context, request: &request, protocols: &protocols, member_suffix: &member_suffix, ticket };
                 state.join_group(join, now)
             })
         });

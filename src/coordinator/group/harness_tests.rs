@@ -20,7 +20,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::classic::Join;
+use super::classic::{Join, MemberMemory};
 use super::config::GroupCoordinatorConfig;
 use super::context::GroupRequestContext;
 use super::record::GroupRecord;
@@ -190,9 +190,10 @@ impl Harness {
         let context =
             GroupRequestContext { api_version, client_id: Arc::from("client"), client_host: Arc::from("/127.0.0.1") };
         let suffix = format!("id{}", ticket.0);
+        let protocols = MemberMemory::new(usize::MAX).copy(&request.protocols).expect("room");
         loop {
             let now_ms = self.now_ms();
-            let join = Join { context: &context, request, member_suffix: &suffix, ticket };
+            let join = Join { context: &context, request, protocols: &protocols, member_suffix: &suffix, ticket };
             let decision = self.shard.join_group(join, now_ms);
             let again = decision.again;
             self.carry_out(decision);

@@ -214,12 +214,14 @@ impl GroupShard {
     /// ListGroups. States are compared without regard to case; empty filters let everything through.
     pub fn list_groups(&self, states: &[String], types: &[String]) -> Vec<ListedGroup> {
         let is_type_wanted = types.is_empty() || types.iter().any(|name| name.trim().eq_ignore_ascii_case("classic"));
-        let is_wanted = |state: ClassicGroupState| {
+        // Once, and not for every group: a filter may be long.
+        let is_wanted = |state: &ClassicGroupState| {
             states.is_empty() || states.iter().any(|name| name.trim().eq_ignore_ascii_case(state.name()))
         };
+        let wanted: Vec<ClassicGroupState> = ClassicGroupState::ALL.into_iter().filter(is_wanted).collect();
         self.groups
             .iter()
-            .filter(|(_, group)| is_type_wanted && is_wanted(group.state()))
+            .filter(|(_, group)| is_type_wanted && wanted.contains(&group.state()))
             .map(|(group_id, group)| {
                 ListedGroup::default()
                     .with_group_id(GroupId(str_bytes(group_id)))

@@ -31,6 +31,9 @@ pub enum ClassicGroupState {
 }
 
 impl ClassicGroupState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Empty, Self::PreparingRebalance, Self::CompletingRebalance, Self::Stable];
+
     /// Kafka's name of the state.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::JoinGroupRequest;
 
 use super::group::{ClassicGroup, ClassicGroupState, join_error, sync_error};
-use super::member::{Member, own_protocols};
+use super::member::{Member, Protocol};
 use crate::coordinator::group::context::GroupRequestContext;
 use crate::coordinator::group::step::Step;
 use crate::coordinator::runtime::Ticket;
@@ -25,6 +25,8 @@ pub struct Join<'a> {
     pub context: &'a GroupRequestContext,
     /// What is asked.
     pub request: &'a JoinGroupRequest,
+    /// Copies of the request's protocols, the member's own.
+    pub protocols: &'a [Protocol],
     /// Random part of the member id, should one be needed.
     pub member_suffix: &'a str,
     /// The parked request.
@@ -135,7 +137,7 @@ impl ClassicGroup {
             rebalance_timeout_ms: request.rebalance_timeout_ms,
             session_timeout_ms: request.session_timeout_ms,
             assignment: Bytes::new(),
-            protocols: own_protocols(&request.protocols),
+            protocols: join.protocols.to_vec(),
             awaiting_join: Some(join.ticket),
             awaiting_sync: None,
             is_new: true,
@@ -155,7 +157,7 @@ impl ClassicGroup {
     fn update_member(&mut self, member_id: &str, join: Join<'_>, ticket: Option<Ticket>, step: &mut Step<'_>) {
         let Some(member) = self.members.get_mut(member_id) else { return };
         self.support.remove(&member.protocols);
-        member.protocols = own_protocols(&join.request.protocols);
+        member.protocols = join.protocols.to_vec();
         self.support.add(&member.protocols);
         member.rebalance_timeout_ms = join.request.rebalance_timeout_ms;
         member.session_timeout_ms = join.request.session_timeout_ms;

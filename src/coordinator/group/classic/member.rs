@@ -1,6 +1,6 @@
 //! A member of a classic group (Kafka's `ClassicGroupMember`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -145,14 +145,6 @@ impl ProtocolSupport {
 
 /// A client may name a protocol twice.
 fn distinct_names(protocols: &[Protocol]) -> impl Iterator<Item = &Arc<str>> {
-    let names = protocols.iter().map(|(name, _)| name).enumerate();
-    names.filter(|(index, name)| !protocols[..*index].iter().any(|(other, _)| other == *name)).map(|(_, name)| name)
-}
-
-/// Copies a request's protocols out of the receive buffer.
-pub fn own_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<Protocol> {
-    protocols
-        .iter()
-        .map(|protocol| (Arc::from(protocol.name.as_str()), Bytes::copy_from_slice(&protocol.metadata)))
-        .collect()
+    let mut seen = HashSet::with_capacity(protocols.len());
+    protocols.iter().map(|(name, _)| name).filter(move |name| seen.insert(*name))
 }

@@ -7,8 +7,10 @@ mod heartbeat;
 mod join;
 mod leave;
 mod member;
+mod member_memory;
 mod rebalance;
 mod sync;
 
 pub use group::{ClassicGroup, ClassicGroupState, join_error, sync_error};
 pub use join::Join;
+pub use member_memory::MemberMemory;
