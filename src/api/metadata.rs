@@ -9,7 +9,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{BrokerId, CreateTopicsResponse, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tracing::warn;
 
@@ -25,6 +25,8 @@ use crate::types::{Uuid, is_internal_topic};
 const EMPTY_IS_NONE_VERSION: i16 = 1;
 /// First version whose clients know LISTENER_NOT_FOUND.
 const LISTENER_NOT_FOUND_VERSION: i16 = 6;
+/// Topics of one request whose failed creation is told one by one in the log.
+const LOGGED_FAILURES_MAX: usize = 10;
 /// The versions in which the cluster's authorized operations can be asked for.
 const CLUSTER_OPERATIONS_VERSIONS: std::ops::RangeInclusive<i16> = 8..=10;
 /// First version in which topics can be asked for by id.
@@ -59,16 +61,23 @@ pub fn handle(
             controller.auto_create_topics(&missing)
         });
         match created.await {
-            Ok(response) => {
-                for topic in response.topics.iter().filter(|topic| topic.error_code != NONE) {
-                    let message = topic.error_message.as_deref().unwrap_or_default();
-                    warn!("Auto topic creation failed for {}: {message}", topic.name.as_str());
-                }
-            }
+            Ok(response) => log_failures(&response),
             Err(error) => warn!("Auto topic creation failed: {error}"),
         }
         describe(&services, &context, &request, &wanted)
     }))
+}
+
+fn log_failures(created: &CreateTopicsResponse) {
+    let failed = || created.topics.iter().filter(|topic| topic.error_code != NONE);
+    for topic in failed().take(LOGGED_FAILURES_MAX) {
+        let message = topic.error_message.as_deref().unwrap_or_default();
+        warn!("Auto topic creation failed for {}: {message}", topic.name.as_str());
+    }
+    let others = failed().skip(LOGGED_FAILURES_MAX).count();
+    if others > 0 {
+        warn!("Auto topic creation failed for {others} other topics of the same request");
+    }
 }
 
 /// The topics that a request is about.

@@ -26,6 +26,8 @@ const FETCH_FLEXIBLE: i16 = 12;
 const FETCH_TOPIC_IDS: i16 = 13;
 /// First version of Fetch that has the replica's id in a tagged field.
 const FETCH_REPLICA_STATE: i16 = 15;
+/// Last version of Fetch that is known: 18, which Java's consumers speak, has only another tagged field, for followers.
+const FETCH_LAST: i16 = 18;
 
 /// The request, if it is one of these and nothing about it is unusual. What it holds are slices of `body`.
 pub(super) fn decode_usual<T: Any>(body: &Bytes, version: i16) -> Option<T> {
@@ -88,7 +90,7 @@ impl<'a> Reader<'a> {
     }
 
     fn fetch(&mut self, version: i16) -> Option<FetchRequest> {
-        if !(FETCH_FLEXIBLE..=17).contains(&version) {
+        if !(FETCH_FLEXIBLE..=FETCH_LAST).contains(&version) {
             return None;
         }
         let mut request = FetchRequest::default();
@@ -287,7 +289,7 @@ mod tests {
 
         #[test]
         fn a_fetch_is_what_the_codec_says(
-            version in 12_i16..=17,
+            version in 12_i16..=18,
             rack in ".{0,9}",
             topics in prop::collection::vec((".{0,9}", prop::collection::vec(any::<(i32, i64)>(), 0..4)), 0..4),
         ) {
@@ -300,7 +302,7 @@ mod tests {
         /// Whatever is changed or cut: it is unusual, or the codec says the same.
         #[test]
         fn what_is_garbled_is_never_read_otherwise_than_by_the_codec(
-            version in 9_i16..=17,
+            version in 9_i16..=18,
             place in any::<prop::sample::Index>(),
             byte in any::<u8>(),
             cut in prop::bool::ANY,

@@ -204,7 +204,7 @@ impl Snapshot {
             for (topic, partition, offset) in group.offsets {
                 // Read after the commit, so that it is not behind it.
                 let here = services.replicas.partition_by_name(&topic, partition).ok();
-                let lag = here.map(|here| (here.high_watermark() - offset).max(0));
+                let lag = here.map(|here| here.high_watermark().saturating_sub(offset).max(0));
                 let sum = sums.entry(topic.clone()).or_default();
                 *sum = (sum.0.saturating_add(offset), sum.1.saturating_add(lag.unwrap_or(0)));
                 let group = group.group_id.clone();
