@@ -1,6 +1,7 @@
 //! DescribeConfigs (key 32): every configuration of topics and of this broker, with where each value comes from
 //! (`ConfigHelper`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
@@ -12,6 +13,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::handler::{Answer, RequestContext};
+use super::repeats::Repeats;
 use super::services::Services;
 use crate::config::{ConfigSynonym, DescribedConfig, describe_broker, describe_cluster_defaults, describe_topic};
 use crate::metadata::{ApiError, ConfigResourceType, MetadataImage, validate_topic_name};
@@ -28,8 +30,13 @@ pub fn handle(
         return Answer::Now(failure(&request));
     }
     let image = services.controller.image();
+    let mut repeats = Repeats::new();
     let results = request.resources.iter().map(|resource| {
-        let result = match describe(services, &image, resource) {
+        let described = match repeats.admit(identity(resource)) {
+            true => describe(services, &image, resource),
+            false => Err(invalid_request("The request names too many resources more than once.".to_owned())),
+        };
+        let result = match described {
             Ok(configs) => DescribeConfigsResult::default().with_configs(selected(configs, resource, &request)),
             Err(error) => {
                 DescribeConfigsResult::default().with_error_code(error.code()).with_error_message(error.message_bytes())
@@ -38,6 +45,15 @@ pub fn handle(
         result.with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone())
     });
     Answer::Now(DescribeConfigsResponse::default().with_results(results.collect()))
+}
+
+/// What a resource is: a broker has as many names as its number has spellings.
+fn identity(resource: &DescribeConfigsResource) -> (i8, Result<i32, &str>) {
+    let name = resource.resource_name.as_str();
+    match ConfigResourceType::from_id(resource.resource_type) {
+        Some(ConfigResourceType::Topic) => (resource.resource_type, Err(name)),
+        _ => (resource.resource_type, name.parse().map_err(|_| name)),
+    }
 }
 
 /// One resource of an unknown type refuses the whole request (`DescribeConfigsRequest.getErrorResponse`).
@@ -65,8 +81,7 @@ fn describe(
         Some(ConfigResourceType::Broker) if name.is_empty() => Ok(describe_cluster_defaults(&services.config)),
         Some(ConfigResourceType::Broker) => {
             check_broker(services, name, " or empty string,")?;
-            let wanted: Vec<&str> = resource.configuration_keys.iter().flatten().map(|key| key.as_str()).collect();
-            Ok(describe_broker(&services.config, &wanted))
+            Ok(describe_broker(&services.config, &keys(resource)))
         }
         Some(ConfigResourceType::BrokerLogger) if name.is_empty() => {
             Err(invalid_request("Broker id must not be empty".into()))
@@ -114,14 +129,19 @@ fn check_broker(services: &Services, name: &str, alternative: &str) -> Result<()
     Ok(())
 }
 
+/// The names of the configurations that the client asked for; none for all.
+fn keys(resource: &DescribeConfigsResource) -> HashSet<&str> {
+    resource.configuration_keys.iter().flatten().map(|key| key.as_str()).collect()
+}
+
 /// The configurations that the client asked for: by name, or all.
 fn selected(
     configs: Vec<DescribedConfig>,
     resource: &DescribeConfigsResource,
     request: &DescribeConfigsRequest,
 ) -> Vec<DescribeConfigsResourceResult> {
-    let keys = resource.configuration_keys.as_deref().unwrap_or_default();
-    let wanted = |config: &DescribedConfig| keys.is_empty() || keys.iter().any(|key| key.as_str() == config.name);
+    let keys = keys(resource);
+    let wanted = |config: &DescribedConfig| keys.is_empty() || keys.contains(config.name.as_str());
     configs.into_iter().filter(wanted).map(|config| result(config, request)).collect()
 }
 

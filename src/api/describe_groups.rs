@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
 use super::authorized_operations;
 use super::handler::{Answer, RequestContext};
+use super::repeats::Repeats;
 use super::services::Services;
 
 /// Describes every group.
@@ -14,7 +17,10 @@ pub fn handle(
     context: &RequestContext,
     request: DescribeGroupsRequest,
 ) -> Answer<DescribeGroupsResponse> {
-    let described = services.groups.describe_groups(context.api_version, request.groups);
+    let mut repeats = Repeats::new();
+    let (admitted, refused): (Vec<_>, Vec<_>) =
+        request.groups.into_iter().partition(|group| repeats.admit(group.clone()));
+    let described = services.groups.describe_groups(context.api_version, admitted);
     Answer::Later(Box::pin(async move {
         let mut groups = described.await;
         if request.include_authorized_operations {
@@ -22,6 +28,10 @@ pub fn handle(
                 group.authorized_operations = authorized_operations::GROUP;
             }
         }
+        let code = ResponseError::InvalidRequest.code();
+        groups.extend(
+            refused.into_iter().map(|group| DescribedGroup::default().with_group_id(group).with_error_code(code)),
+        );
         DescribeGroupsResponse::default().with_groups(groups)
     }))
 }

@@ -9,6 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::error_mapping::ToErrorCode;
 use super::handler::{Answer, RequestContext};
+use super::repeats::Repeats;
 use super::services::Services;
 use crate::metadata::validate_topic_name;
 use crate::replica::Partition;
@@ -20,6 +21,7 @@ pub fn handle(
     request: DescribeProducersRequest,
 ) -> Answer<DescribeProducersResponse> {
     let image = services.replicas.image();
+    let mut repeats = Repeats::new();
     let topics = request.topics.iter().map(|topic| {
         let name = topic.name.as_str();
         let topic_error = match validate_topic_name(name) {
@@ -35,6 +37,9 @@ pub fn handle(
             if let Some((error, message)) = &topic_error {
                 let message = StrBytes::from_string(message.clone());
                 return answer.with_error_code(error.code()).with_error_message(Some(message));
+            }
+            if !repeats.admit((name, *index)) {
+                return answer.with_error_code(ResponseError::InvalidRequest.code());
             }
             match services.replicas.partition_by_name(name, *index) {
                 Ok(partition) => answer.with_active_producers(active_producers(&partition)),

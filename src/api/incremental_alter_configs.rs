@@ -1,5 +1,6 @@
 //! IncrementalAlterConfigs (key 44): sets, deletes, appends and subtracts single configurations (KIP-339).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -45,8 +46,11 @@ pub fn handle(
 fn change_loggers(services: &Services, request: &IncrementalAlterConfigsRequest) -> Vec<AlterConfigsResourceResponse> {
     let loggers = request.resources.iter().filter(|resource| broker_loggers::is_loggers(resource.resource_type));
     let loggers: Vec<&AlterConfigsResource> = loggers.collect();
+    let mut seen = HashSet::new();
+    let repeated = loggers.iter().map(|resource| resource.resource_name.as_str()).filter(|name| !seen.insert(*name));
+    let repeated: HashSet<&str> = repeated.collect();
     let change = |resource: &AlterConfigsResource| {
-        if loggers.iter().filter(|other| other.resource_name == resource.resource_name).count() > 1 {
+        if repeated.contains(resource.resource_name.as_str()) {
             let message = "Each resource must appear at most once.";
             return Err(ApiError::new(ResponseError::InvalidRequest, message));
         }

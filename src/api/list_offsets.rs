@@ -37,6 +37,7 @@ pub fn handle(
         _ => FetchIsolation::HighWatermark,
     });
     let duplicates = duplicates(&request.topics);
+    let mut answered_duplicates = HashSet::new();
     let mut topics: IndexMap<&str, Vec<ListOffsetsPartitionResponse>> = IndexMap::new();
     for topic in &request.topics {
         let name = topic.name.as_str();
@@ -44,7 +45,7 @@ pub fn handle(
         for partition in &topic.partitions {
             let index = partition.partition_index;
             let is_duplicate = duplicates.contains(&(name, index));
-            if is_duplicate && answers.iter().any(|answer| answer.partition_index == index) {
+            if is_duplicate && !answered_duplicates.insert((name, index)) {
                 // However often it is named, it is answered once.
                 continue;
             }

@@ -17,6 +17,7 @@ pub mod alter_configs;
 pub mod api_versions;
 mod authorized_operations;
 mod broker_loggers;
+mod by_topic;
 mod cluster_view;
 mod controller_error;
 pub mod create_partitions;
@@ -55,6 +56,7 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod registry;
+mod repeats;
 pub mod services;
 pub mod sync_group;
 pub mod txn_offset_commit;
@@ -75,6 +77,8 @@ mod data_tests;
 mod every_request_tests;
 #[cfg(test)]
 mod group_tests;
+#[cfg(test)]
+mod large_request_tests;
 #[cfg(test)]
 pub(crate) mod test_services;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
+use super::by_topic::ByTopic;
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
 use crate::metadata::MetadataImage;
@@ -18,26 +19,31 @@ pub fn handle(
     mut request: OffsetCommitRequest,
 ) -> Answer<OffsetCommitResponse> {
     let image = services.replicas.image();
-    let mut response = OffsetCommitResponse::default();
+    let mut answers = ByTopic::new();
     let topics = std::mem::take(&mut request.topics);
-    request.topics = topics.into_iter().filter_map(|topic| existing(&image, topic, &mut response)).collect();
+    request.topics = topics.into_iter().filter_map(|topic| existing(&image, topic, &mut answers)).collect();
     if request.topics.is_empty() {
-        return Answer::Now(response);
+        return Answer::Now(response(answers));
     }
     let committed = services.groups.commit_offsets(context.api_version, request);
     Answer::Later(Box::pin(async move {
         for topic in committed.await.topics {
-            merge(&mut response, topic);
+            answers.add(topic.name, topic.partitions);
         }
-        response
+        response(answers)
     }))
 }
 
-/// The topic with its id and those of its partitions that exist; the others go into the response.
+fn response(answers: ByTopic<OffsetCommitResponsePartition>) -> OffsetCommitResponse {
+    let topic = |name, partitions| OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions);
+    OffsetCommitResponse::default().with_topics(answers.into_topics(topic))
+}
+
+/// The topic with its id and those of its partitions that exist; the others are refused in the answer.
 fn existing(
     image: &MetadataImage,
     mut topic: OffsetCommitRequestTopic,
-    response: &mut OffsetCommitResponse,
+    answers: &mut ByTopic<OffsetCommitResponsePartition>,
 ) -> Option<OffsetCommitRequestTopic> {
     let found = image.topics.topic(&topic.name);
     topic.topic_id = found.map(|found| found.id).unwrap_or_default();
@@ -50,17 +56,8 @@ fn existing(
                 .with_partition_index(partition.partition_index)
                 .with_error_code(ResponseError::UnknownTopicOrPartition.code())
         });
-        let refused = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
-        merge(response, refused.with_partitions(partitions.collect()));
+        answers.add(topic.name.clone(), partitions);
     }
     topic.partitions = existing;
     (!topic.partitions.is_empty()).then_some(topic)
-}
-
-/// Adds partitions to the topic of that name.
-fn merge(response: &mut OffsetCommitResponse, topic: OffsetCommitResponseTopic) {
-    match response.topics.iter_mut().find(|found| found.name == topic.name) {
-        Some(found) => found.partitions.extend(topic.partitions),
-        None => response.topics.push(topic),
-    }
 }

@@ -7,6 +7,7 @@ use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
+use super::by_topic::ByTopic;
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
 use crate::metadata::MetadataImage;
@@ -18,9 +19,9 @@ pub fn handle(
     mut request: OffsetDeleteRequest,
 ) -> Answer<OffsetDeleteResponse> {
     let image = services.replicas.image();
-    let mut refused = OffsetDeleteResponse::default();
+    let mut answers = ByTopic::new();
     let topics = std::mem::take(&mut request.topics);
-    request.topics = topics.into_iter().filter_map(|topic| existing(&image, topic, &mut refused)).collect();
+    request.topics = topics.into_iter().filter_map(|topic| existing(&image, topic, &mut answers)).collect();
     // The group is asked even for nothing: it may not exist.
     let deleted = services.groups.delete_offsets(request);
     Answer::Later(Box::pin(async move {
@@ -29,17 +30,18 @@ pub fn handle(
             return deleted;
         }
         for topic in deleted.topics {
-            merge(&mut refused, topic);
+            answers.add(topic.name, topic.partitions);
         }
-        refused
+        let topic = |name, partitions| OffsetDeleteResponseTopic::default().with_name(name).with_partitions(partitions);
+        OffsetDeleteResponse::default().with_topics(answers.into_topics(topic))
     }))
 }
 
-/// The topic with those of its partitions that exist; the others go into the response.
+/// The topic with those of its partitions that exist; the others are refused in the answer.
 fn existing(
     image: &MetadataImage,
     mut topic: OffsetDeleteRequestTopic,
-    response: &mut OffsetDeleteResponse,
+    answers: &mut ByTopic<OffsetDeleteResponsePartition>,
 ) -> Option<OffsetDeleteRequestTopic> {
     let found = image.topics.topic(&topic.name);
     let (existing, missing): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions)
@@ -51,17 +53,8 @@ fn existing(
                 .with_partition_index(partition.partition_index)
                 .with_error_code(ResponseError::UnknownTopicOrPartition.code())
         });
-        let refused = OffsetDeleteResponseTopic::default().with_name(topic.name.clone());
-        merge(response, refused.with_partitions(partitions.collect()));
+        answers.add(topic.name.clone(), partitions);
     }
     topic.partitions = existing;
     (!topic.partitions.is_empty()).then_some(topic)
-}
-
-/// Adds partitions to the topic of that name.
-fn merge(response: &mut OffsetDeleteResponse, topic: OffsetDeleteResponseTopic) {
-    match response.topics.iter_mut().find(|found| found.name == topic.name) {
-        Some(found) => found.partitions.extend(topic.partitions),
-        None => response.topics.push(topic),
-    }
 }

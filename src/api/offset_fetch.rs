@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
@@ -9,6 +10,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 
 use super::handler::{Answer, RequestContext};
+use super::repeats::Repeats;
 use super::services::Services;
 
 /// First version with several groups (KIP-709).
@@ -25,8 +27,11 @@ pub fn handle(
         request.groups = vec![single_group(&request)];
     }
     let require_stable = request.require_stable;
+    let mut repeats = Repeats::new();
+    let (admitted, refused): (Vec<_>, Vec<_>) =
+        request.groups.into_iter().partition(|group| repeats.admit(group.group_id.clone()));
     let fetched: Vec<_> =
-        request.groups.into_iter().map(|group| services.groups.fetch_offsets(version, group, require_stable)).collect();
+        admitted.into_iter().map(|group| services.groups.fetch_offsets(version, group, require_stable)).collect();
     Answer::Later(Box::pin(async move {
         let mut groups = Vec::with_capacity(fetched.len());
         for group in fetched {
@@ -35,6 +40,12 @@ pub fn handle(
         if version < BATCH_VERSION {
             return groups.pop().map(single_response).unwrap_or_default();
         }
+        let code = ResponseError::InvalidRequest.code();
+        groups.extend(
+            refused
+                .into_iter()
+                .map(|group| OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_error_code(code)),
+        );
         OffsetFetchResponse::default().with_groups(groups)
     }))
 }

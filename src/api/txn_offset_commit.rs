@@ -10,6 +10,7 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 };
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
+use super::by_topic::ByTopic;
 use super::error_mapping::of_transaction_coordinator;
 use super::handler::{Answer, RequestContext};
 use super::services::Services;
@@ -34,28 +35,35 @@ pub fn handle(
 ) -> Answer<TxnOffsetCommitResponse> {
     let version = context.api_version;
     let image = services.replicas.image();
-    let mut response = TxnOffsetCommitResponse::default();
+    let mut answers = ByTopic::new();
     let mut topic_ids = Vec::with_capacity(request.topics.len());
     let topics = std::mem::take(&mut request.topics);
     for topic in topics {
-        if let Some((topic, topic_id)) = existing(&image, topic, &mut response) {
+        if let Some((topic, topic_id)) = existing(&image, topic, &mut answers) {
             request.topics.push(topic);
             topic_ids.push(topic_id);
         }
     }
     if request.topics.is_empty() {
-        return Answer::Now(response);
+        return Answer::Now(response(answers, version));
     }
     let committed = commit(services, &image, version, TransactionalOffsetCommit { request, topic_ids });
     Answer::Later(Box::pin(async move {
         for topic in committed.await.topics {
-            merge(&mut response, topic);
+            answers.add(topic.name, topic.partitions);
         }
-        for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        response(answers, version)
+    }))
+}
+
+fn response(answers: ByTopic<TxnOffsetCommitResponsePartition>, version: i16) -> TxnOffsetCommitResponse {
+    let topic = |name, mut partitions: Vec<TxnOffsetCommitResponsePartition>| {
+        for partition in &mut partitions {
             partition.error_code = loading_for_old_clients(partition.error_code, version);
         }
-        response
-    }))
+        TxnOffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions)
+    };
+    TxnOffsetCommitResponse::default().with_topics(answers.into_topics(topic))
 }
 
 /// The first offsets of a transaction in this partition of `__consumer_offsets` are written once the transaction's coordinator
@@ -128,11 +136,11 @@ fn loading_for_old_clients(error_code: i16, version: i16) -> i16 {
     }
 }
 
-/// The topic with those of its partitions that exist, and its id; the others go into the response.
+/// The topic with those of its partitions that exist, and its id; the others are refused in the answer.
 fn existing(
     image: &MetadataImage,
     mut topic: TxnOffsetCommitRequestTopic,
-    response: &mut TxnOffsetCommitResponse,
+    answers: &mut ByTopic<TxnOffsetCommitResponsePartition>,
 ) -> Option<(TxnOffsetCommitRequestTopic, Uuid)> {
     let found = image.topics.topic(&topic.name);
     let (existing, missing): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions)
@@ -144,20 +152,11 @@ fn existing(
                 .with_partition_index(partition.partition_index)
                 .with_error_code(ResponseError::UnknownTopicOrPartition.code())
         });
-        let refused = TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone());
-        merge(response, refused.with_partitions(partitions.collect()));
+        answers.add(topic.name.clone(), partitions);
     }
     topic.partitions = existing;
     let topic_id = found.map(|found| found.id)?;
     (!topic.partitions.is_empty()).then_some((topic, topic_id))
-}
-
-/// Adds partitions to the topic of that name.
-fn merge(response: &mut TxnOffsetCommitResponse, topic: TxnOffsetCommitResponseTopic) {
-    match response.topics.iter_mut().find(|found| found.name == topic.name) {
-        Some(found) => found.partitions.extend(topic.partitions),
-        None => response.topics.push(topic),
-    }
 }
 
 #[cfg(test)]

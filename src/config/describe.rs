@@ -1,6 +1,6 @@
 //! What DescribeConfigs says (`ConfigHelper`): every value with where it comes from and what it hides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::definition::{ConfigDefinition, ConfigType, UpdateMode};
 use super::known::{broker_definition, broker_keys, prefixed_definition};
@@ -115,14 +115,14 @@ pub fn describe_topic(config: &BrokerConfig, overrides: &BTreeMap<String, String
 
 /// Every configuration of this broker, in Kafka's order: what Kafka would show, and what else was given. `wanted` names what is asked
 /// for; without names everything is.
-pub fn describe_broker(config: &BrokerConfig, wanted: &[&str]) -> Vec<DescribedConfig> {
+pub fn describe_broker(config: &BrokerConfig, wanted: &HashSet<&str>) -> Vec<DescribedConfig> {
     let state = config.state();
     let layers = &state.layers;
     let given =
         |name: &str| [&layers.broker, &layers.cluster, &*layers.fixed].iter().any(|layer| layer.contains_key(name));
     let shown = broker_keys().iter().filter(|key| {
         let name = key.definition.name;
-        !key.hidden || given(name) || (name.starts_with("ottla.") && wanted.contains(&name))
+        !key.hidden || given(name) || (name.starts_with("ottla.") && wanted.contains(name))
     });
     let mut rows: Vec<DescribedConfig> = shown.map(|key| describe_key(layers, &key.definition)).collect();
     let others: BTreeSet<&String> =
@@ -131,7 +131,7 @@ pub fn describe_broker(config: &BrokerConfig, wanted: &[&str]) -> Vec<DescribedC
     rows.extend(others.map(|name| describe_other(layers, name)));
     // The order is that of all rows, whichever are wanted.
     sort_as_kafka("broker", &mut rows);
-    rows.retain(|row| wanted.is_empty() || wanted.contains(&row.name.as_str()));
+    rows.retain(|row| wanted.is_empty() || wanted.contains(row.name.as_str()));
     rows
 }
 

@@ -1,6 +1,6 @@
 //! Dynamic values: what Apache Kafka 4.3.0 was seen to answer and to describe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::describe::ConfigSource::{Default, DynamicBroker, DynamicDefaultBroker, DynamicTopic, StaticBroker};
 use super::{
@@ -65,7 +65,7 @@ fn values_in_other_units_give_values_and_no_source() {
         ("log.retention.hours", "168", Default),
     ];
     assert_row(&row(&rows, "retention.ms"), "100000", DynamicDefaultBroker, &places);
-    let rows = describe_broker(&config, &[]);
+    let rows = describe_broker(&config, &HashSet::new());
     assert_row(&row(&rows, "log.retention.ms"), "100000", DynamicDefaultBroker, &places);
     assert_eq!(row(&rows, "log.retention.minutes").value, None);
     // Hidden by the dynamic value of its synonym.
@@ -76,7 +76,7 @@ fn values_in_other_units_give_values_and_no_source() {
 #[test]
 fn broker_rows_say_what_can_change() {
     let config = broker(&[("node.id", "7"), ("num.partitions", "3")]);
-    let rows = describe_broker(&config, &[]);
+    let rows = describe_broker(&config, &HashSet::new());
     let id = row(&rows, "broker.id");
     assert_row(&id, "7", StaticBroker, &[("broker.id", "7", StaticBroker), ("broker.id", "-1", Default)]);
     assert!(id.read_only && !row(&rows, "message.max.bytes").read_only);
@@ -89,7 +89,7 @@ fn names_that_ottla_does_not_have_are_kept_and_hidden() {
     let config = broker(&[]);
     let warnings = config.update_dynamic(map(&[("num.network.threads", "2")]), map(&[("foo", "secret")]));
     assert_eq!(warnings, ["dynamic configuration foo: Ottla does not know it; it is kept and has no effect"]);
-    let rows = describe_broker(&config, &[]);
+    let rows = describe_broker(&config, &HashSet::new());
     let foo = row(&rows, "foo");
     assert_eq!((foo.value, foo.sensitive, foo.read_only, foo.source), (None, true, true, DynamicBroker));
     assert_eq!(foo.synonyms[0].value, None);
@@ -99,7 +99,8 @@ fn names_that_ottla_does_not_have_are_kept_and_hidden() {
 #[test]
 fn the_rows_are_those_of_kafka() {
     let names = |config: &BrokerConfig, wanted: &[&str]| -> Vec<String> {
-        let mut names: Vec<String> = describe_broker(config, wanted).into_iter().map(|row| row.name).collect();
+        let mut names: Vec<String> =
+            describe_broker(config, &wanted.iter().copied().collect()).into_iter().map(|row| row.name).collect();
         names.sort_unstable();
         names
     };
@@ -112,7 +113,7 @@ fn the_rows_are_those_of_kafka() {
     assert_eq!(names(&broker(&[]), &["ottla.memory.bytes", "broker.rack"]), ["broker.rack", "ottla.memory.bytes"]);
     let given = broker(&[("ottla.memory.bytes", "2000000"), ("log.initial.task.delay.ms", "5"), ("no.such", "x")]);
     assert_eq!(names(&given, &[]).len(), kafkas.len() + 3);
-    let hidden = row(&describe_broker(&given, &[]), "no.such");
+    let hidden = row(&describe_broker(&given, &HashSet::new()), "no.such");
     assert_eq!(
         (hidden.value.as_deref(), hidden.sensitive, hidden.kind_id(), hidden.source),
         (None, true, 0, StaticBroker)
@@ -122,7 +123,7 @@ fn the_rows_are_those_of_kafka() {
 #[test]
 fn secrets_are_not_shown() {
     let config = broker(&[("ssl.key.password", "x"), ("listener.name.a.plain.sasl.jaas.config", "y")]);
-    let rows = describe_broker(&config, &[]);
+    let rows = describe_broker(&config, &HashSet::new());
     for name in ["ssl.key.password", "listener.name.a.plain.sasl.jaas.config"] {
         let row = row(&rows, name);
         assert_eq!((row.value.as_deref(), row.sensitive, row.kind_id(), row.source), (None, true, 9, StaticBroker));

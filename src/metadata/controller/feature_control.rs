@@ -1,7 +1,10 @@
 //! Feature levels (`FeatureControlManager`, `ActivationRecordsGenerator`): what this release supports, what a new
 //! cluster starts with, and UpdateFeatures.
 
+use std::collections::HashSet;
+
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -109,15 +112,15 @@ pub fn update_features(
     request: &UpdateFeaturesRequest,
     api_version: i16,
 ) -> ControlResult<UpdateFeaturesResponse> {
-    let mut updates: Vec<(&str, i16, i8)> = Vec::new();
-    for update in &request.feature_updates {
-        let name = update.feature.as_str();
-        updates.retain(|(known, ..)| *known != name);
-        updates.push((name, update.max_version_level, update.upgrade_type));
-    }
+    let mut seen = HashSet::new();
+    // The last mention of a feature counts.
+    let mut updates: Vec<&FeatureUpdateKey> =
+        request.feature_updates.iter().rev().filter(|update| seen.insert(update.feature.as_str())).collect();
+    updates.reverse();
     let mut changes = Vec::new();
-    for (name, level, upgrade_type) in updates {
-        match update_feature(context, name, level, UpgradeType::from_code(upgrade_type)) {
+    for update in updates {
+        let upgrade_type = UpgradeType::from_code(update.upgrade_type);
+        match update_feature(context, &update.feature, update.max_version_level, upgrade_type) {
             Ok(record) => changes.push(record),
             Err(message) => {
                 let prefix = "The update failed for all features since the following feature had an error:";
@@ -128,7 +131,7 @@ pub fn update_features(
     }
     let mut response = UpdateFeaturesResponse::default().with_error_message(None);
     if api_version <= LAST_VERSION_WITH_RESULTS {
-        let result = |update: &kafka_protocol::messages::update_features_request::FeatureUpdateKey| {
+        let result = |update: &FeatureUpdateKey| {
             UpdatableFeatureResult::default()
                 .with_feature(update.feature.clone())
                 // Kafka's text of no error.
