@@ -29,6 +29,7 @@ use crate::env::{BoxFuture, Env, ready};
 use crate::metadata::{MetadataDelta, MetadataImage, MetadataPublisher};
 use crate::replica::{LeadershipListener, Partition};
 use crate::types::{GROUP_METADATA_TOPIC_NAME, TopicPartition, Uuid};
+use crate::wire::owned;
 
 /// First version of OffsetFetch with an error for the whole answer.
 const OFFSET_FETCH_TOP_LEVEL_ERROR_VERSION: i16 = 2;
@@ -115,7 +116,8 @@ impl GroupCoordinator {
         context: &GroupRequestContext,
         request: JoinGroupRequest,
     ) -> BoxFuture<'static, JoinGroupResponse> {
-        let member_id = request.member_id.clone();
+        // Owned: the answer may come much later, and must not keep the request's buffer until then.
+        let member_id = owned(&request.member_id);
         let refuse = move |error: ResponseError| join_error(&member_id, error);
         let timeouts = self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms;
         if let Err(error) = self.check_active().and_then(|()| check_group_id(&request.group_id)) {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use kafka_protocol::ResponseError as E;
 
-use super::super::harness_tests::{commit_request, group, join_request, sync_request, text};
+use super::super::harness_tests::{commit_request, group, join_request, protocol, sync_request, text};
 use super::*;
 use crate::coordinator::runtime::memory_log_tests::MemoryLog;
-use crate::env::{InlineSpawn, ManualClock};
+use crate::env::{InlineSpawn, ManualClock, MemoryBudget};
 
 struct World {
     clock: ManualClock,
@@ -93,6 +94,31 @@ fn requests_are_checked_before_the_group() {
     // Offsets may be kept under the empty name.
     let commit = commit_request("", -1, "t", 1).with_group_id(group(""));
     assert_eq!(now(world.coordinator.commit_offsets(9, commit)).topics[0].partitions[0].error_code, 0);
+}
+
+#[test]
+fn who_waits_in_a_join_keeps_nothing_of_its_frame() {
+    let world = elected();
+    let member_id = now(world.join("")).member_id.as_str().to_owned();
+    let frame = Bytes::from(member_id.into_bytes());
+    let id = StrBytes::from_utf8(frame.clone()).expect("text");
+    let mut joining = world.coordinator.join_group(&context(), join_request("", None).with_member_id(id));
+    assert!((&mut joining).now_or_never().is_none());
+    assert!(frame.is_unique());
+}
+
+#[test]
+fn a_member_that_says_too_much_of_itself_has_to_come_again() {
+    let env = Env { memory: MemoryBudget::of(1 << 20), ..Env::simulated(ManualClock::new(1_700_000_000_000), 1) };
+    let config = GroupCoordinatorConfig { offsets_topic_partitions: 1, ..GroupCoordinatorConfig::default() };
+    let coordinator = GroupCoordinator::new(env, config);
+    coordinator.on_elected(0, 0, Arc::<MemoryLog>::default());
+    let join = |length: usize| {
+        let request = join_request("", None).with_protocols(vec![protocol("range", vec![0; length].into())]);
+        now(coordinator.join_group(&context(), request)).error_code
+    };
+    assert_eq!(join(80_000), E::MemberIdRequired.code());
+    assert_eq!(join(100_000), E::CoordinatorNotAvailable.code());
 }
 
 #[test]
