@@ -114,6 +114,17 @@ fn fetch(broker: &TestBroker, version: i16, groups: &[&str]) -> OffsetFetchRespo
 }
 
 #[test]
+fn null_topics_are_all_topics_from_version_2_on() {
+    let broker = broker();
+    let ask = |version| {
+        let request = OffsetFetchRequest::default().with_group_id(group("g")).with_topics(None);
+        offset_fetch::handle(&broker.services, &context(9, version), request)
+    };
+    assert!(matches!(ask(1), Answer::Close(_)));
+    assert!(matches!(ask(2), Answer::Later(_)));
+}
+
+#[test]
 fn the_coordinator_is_found_in_every_version_and_its_topic_made_on_demand() {
     let broker = TestBroker::new();
     for version in 0..4 {

@@ -9,10 +9,12 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 
-use super::handler::{Answer, RequestContext};
+use super::handler::{Answer, CloseReason, RequestContext};
 use super::repeats::Repeats;
 use super::services::Services;
 
+/// First version in which null topics are all topics.
+const NULLABLE_TOPICS_VERSION: i16 = 2;
 /// First version with several groups (KIP-709).
 const BATCH_VERSION: i16 = 8;
 
@@ -23,6 +25,10 @@ pub fn handle(
     mut request: OffsetFetchRequest,
 ) -> Answer<OffsetFetchResponse> {
     let version = context.api_version;
+    if version < NULLABLE_TOPICS_VERSION && request.topics.is_none() {
+        // Kafka's decoder refuses it.
+        return Answer::Close(CloseReason::Refused(format!("OffsetFetch v{version} with null topics")));
+    }
     if version < BATCH_VERSION {
         request.groups = vec![single_group(&request)];
     }
