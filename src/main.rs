@@ -8,7 +8,7 @@ use clap::Parser;
 use ottla::cli::{Arguments, Command, Invocation};
 use ottla::config::StartOptions;
 use ottla::env::{Env, RealDisk};
-use ottla::telemetry::LogFormat;
+use ottla::telemetry::{LogEnd, LogFormat};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -77,7 +77,7 @@ fn run(arguments: Arguments, reads_kafka_variables: bool) -> anyhow::Result<()> 
         let text = ottla::config::render_properties(given.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         return std::io::stdout().write_all(text.as_bytes()).context("cannot print the properties");
     }
-    set_up_logging(&options);
+    let _log_end = set_up_logging(&options).context("cannot start the log")?;
     for warning in &options.warnings {
         tracing::warn!(target: "kafka.server.KafkaConfig", "{warning}");
     }
@@ -86,7 +86,7 @@ fn run(arguments: Arguments, reads_kafka_variables: bool) -> anyhow::Result<()> 
 }
 
 /// Log lines as the configuration wants them, and which of them; `RUST_LOG` is the stronger.
-fn set_up_logging(options: &StartOptions) {
+fn set_up_logging(options: &StartOptions) -> std::io::Result<LogEnd> {
     let levels = ottla::telemetry::log_levels();
     for (logger, level) in &options.log_levels {
         levels.configure(logger, level);
@@ -97,7 +97,7 @@ fn set_up_logging(options: &StartOptions) {
     ottla::telemetry::init_logging(match options.config.ottla_log_format().as_str() {
         "json" => LogFormat::Json,
         _ => LogFormat::Kafka,
-    });
+    })
 }
 
 /// The variables that are text.

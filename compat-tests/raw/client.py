@@ -68,7 +68,7 @@ class Client:
 
 
 class Broker:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, stdout=None):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -77,7 +77,7 @@ class Broker:
         listeners = f"listeners=PLAINTEXT://127.0.0.1:{self.port}"
         self.started = time.perf_counter()
         self.process = subprocess.Popen([BINARY, "--data", self.directory + "/data", "--override", listeners, *arguments],
-                                        stdout=self.log, stderr=self.log)
+                                        stdout=self.log if stdout is None else stdout, stderr=self.log)
 
     def client(self):
         while True:

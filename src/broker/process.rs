@@ -1,13 +1,12 @@
 //! A broker as a process: its runtime, its banner, its signals.
 
-use std::io::Write;
-
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Broker;
 use super::error::BrokerError;
 use crate::config::StartOptions;
 use crate::env::raise_open_files_limit;
+use crate::telemetry::print_line;
 
 /// Exit code after a second signal, as of a process that the signal killed.
 const INTERRUPTED: i32 = 130;
@@ -95,9 +94,7 @@ fn print_banner(broker: &Broker, place: &str) {
         tracing::info!(target: "kafka.server.KafkaServer", "{}", line.trim_end());
         return;
     }
-    // A closed standard output is no reason not to serve.
-    let mut output = std::io::stdout().lock();
-    let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+    print_line(&line);
 }
 
 fn shown(address: std::net::SocketAddr) -> String {

@@ -25,6 +25,12 @@ pub(super) struct LogLine {
     fields: Vec<(&'static str, String)>,
 }
 
+impl From<String> for LogLine {
+    fn from(message: String) -> Self {
+        Self { message, fields: Vec::new() }
+    }
+}
+
 impl LogLine {
     pub(super) fn of(event: &Event<'_>) -> Self {
         let mut line = Self::default();

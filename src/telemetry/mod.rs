@@ -6,6 +6,7 @@
 
 mod listener_traffic;
 mod log_format;
+mod log_queue;
 mod loggers;
 mod metrics;
 mod request_metrics;
@@ -17,5 +18,5 @@ pub use log_format::LogFormat;
 pub use loggers::{LOG_LEVELS, LogLevels, ROOT_LOGGER, log_levels, logger_of};
 pub use metrics::{Counter, Gauge, GaugeGuard, MetricKind, MetricSample, Metrics};
 pub use request_metrics::{ApiRequests, DurationCounts, RequestMetrics};
-pub use subscriber::{init_command_logging, init_logging};
+pub use subscriber::{LogEnd, init_command_logging, init_logging, print_line};
 pub use topic_traffic::TopicTraffic;
