@@ -126,7 +126,7 @@ impl Consumer {
     pub async fn next(&mut self, wait: Duration, stop: &AtomicBool) -> Result<Option<ConsumerRecord>, ClientError> {
         let deadline = Deadline::after(&**self.cluster.clock(), wait);
         loop {
-            if let Some(record) = self.take()? {
+            if let Some(record) = self.buffered()? {
                 return Ok(Some(record));
             }
             if stop.load(Ordering::Relaxed) || deadline.is_over(&**self.cluster.clock()) {
@@ -136,13 +136,11 @@ impl Consumer {
         }
     }
 
-    /// Whether [`Consumer::next`] has a record without asking a broker.
-    pub fn has_buffered(&self) -> bool {
-        !self.records.is_empty() || !self.fetched.is_empty()
-    }
-
-    /// A record that is here already.
-    fn take(&mut self) -> Result<Option<ConsumerRecord>, ClientError> {
+    /// A record that is here already; `None` when a broker has to be asked.
+    ///
+    /// # Errors
+    /// Bytes that are no batch, wrong checksums.
+    pub fn buffered(&mut self) -> Result<Option<ConsumerRecord>, ClientError> {
         loop {
             if let Some(record) = self.records.pop_front() {
                 let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };

@@ -126,17 +126,20 @@ async fn read(
 ) -> End {
     let clock = console.env.clock.clone();
     while line.max_messages.is_none_or(|max| *count < max) {
-        // Before anything is waited for, what is there is shown.
-        if !consumer.has_buffered() && console.out.flush().is_err() {
-            return gone(console);
-        }
-        let stopped = async {
-            stop.wait().await;
-            clock.sleep_until(clock.monotonic() + STOP_GRACE).await;
-        };
-        let next = tokio::select! {
-            next = consumer.next(line.timeout.unwrap_or(FOR_EVER), stop.flag()) => next,
-            () = stopped => return End::Stopped { is_in_order: false },
+        let next = match consumer.buffered() {
+            // Before anything is waited for, what is there is shown.
+            Ok(None) if console.out.flush().is_err() => return gone(console),
+            Ok(None) => {
+                let stopped = async {
+                    stop.wait().await;
+                    clock.sleep_until(clock.monotonic() + STOP_GRACE).await;
+                };
+                tokio::select! {
+                    next = consumer.next(line.timeout.unwrap_or(FOR_EVER), stop.flag()) => next,
+                    () = stopped => return End::Stopped { is_in_order: false },
+                }
+            }
+            there => there,
         };
         let record = match next {
             Ok(Some(record)) => record,
