@@ -37,13 +37,8 @@ async fn serve(options: StartOptions) -> Result<(), BrokerError> {
             directories.join(", ")
         }
     };
-    // On a thread of its own, and none of those that serve: recovery may take long, and whoever waits for it must be able to end it
-    // and to ask for the broker's health, on a machine with one core too.
-    let runtime = tokio::runtime::Handle::current();
-    #[expect(clippy::disallowed_methods, reason = "there is no env before the broker makes one")]
-    let starting = tokio::task::spawn_blocking(move || runtime.block_on(Broker::start(options)));
     let broker = tokio::select! {
-        started = starting => started.map_err(std::io::Error::other)??,
+        started = start_aside(move || Broker::start(options)) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -70,6 +65,18 @@ async fn serve(options: StartOptions) -> Result<(), BrokerError> {
         _ = terminate.recv() => std::process::exit(INTERRUPTED),
         _ = interrupt.recv() => std::process::exit(INTERRUPTED),
     }
+}
+
+/// Starts on a thread of its own, and none of those that serve: recovery may take long, and whoever waits for it must be able to end it
+/// and to ask for the broker's health, on a machine with one core too.
+async fn start_aside<F>(start: impl FnOnce() -> F + Send + 'static) -> Result<Broker, BrokerError>
+where
+    F: Future<Output = Result<Broker, BrokerError>>,
+{
+    let runtime = tokio::runtime::Handle::current();
+    #[expect(clippy::disallowed_methods, reason = "there is no env before the broker makes one")]
+    let starting = tokio::task::spawn_blocking(move || runtime.block_on(start()));
+    starting.await.map_err(std::io::Error::other)?
 }
 
 /// What scripts and test containers wait for in Kafka's log: clients are served now.
@@ -103,3 +110,7 @@ fn shown(address: std::net::SocketAddr) -> String {
         false => address.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;
