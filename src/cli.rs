@@ -79,6 +79,13 @@ pub enum Invocation {
     Ottla(Vec<OsString>),
     /// As `kafka-server-start`, in the words of `ottla`.
     ServerStart(Vec<String>),
+    /// As `kafka-server-start -daemon`: this program again, in the background.
+    Background {
+        /// Without the program's name.
+        arguments: Vec<String>,
+        /// Where its output goes.
+        output: PathBuf,
+    },
     /// As one of Kafka's commands, with the arguments behind its name.
     KafkaCommand {
         /// `kafka-topics`.
@@ -91,8 +98,8 @@ pub enum Invocation {
 }
 
 impl Invocation {
-    /// By the name of the program (a link), or by its first argument.
-    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Self {
+    /// By the name of the program (a link), or by its first argument; `log_dir` is the environment's `LOG_DIR`.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>, log_dir: Option<&str>) -> Self {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let text = |argument: &OsString| argument.to_string_lossy().into_owned();
         let named = |index: usize| arguments.get(index).and_then(|word| commands::named(&text(word)));
@@ -106,10 +113,17 @@ impl Invocation {
                 let tool = ["ottla", "dump-log"].map(OsString::from);
                 Self::Ottla(tool.into_iter().chain(rest.iter().cloned()).collect())
             }
-            "kafka-server-start" => match server_start::read(&rest.iter().map(text).collect::<Vec<_>>()) {
-                Ok(arguments) => Self::ServerStart(arguments),
-                Err(error) => Self::Refused(error),
-            },
+            "kafka-server-start" => {
+                let rest: Vec<String> = rest.iter().map(text).collect();
+                let program = arguments.first().map(text).unwrap_or_default();
+                match server_start::in_background(&program, &rest, log_dir) {
+                    Some((arguments, output)) => Self::Background { arguments, output },
+                    None => match server_start::read(&rest) {
+                        Ok(arguments) => Self::ServerStart(arguments),
+                        Err(error) => Self::Refused(error),
+                    },
+                }
+            }
             name => Self::KafkaCommand { name, arguments: rest.iter().map(text).collect() },
         }
     }
@@ -300,7 +314,7 @@ mod tests {
 
     #[test]
     fn kafka_s_commands_go_by_their_names() {
-        let read = |words: &[&str]| Invocation::read(words.iter().map(OsString::from));
+        let read = |words: &[&str]| Invocation::read(words.iter().map(OsString::from), None);
         for words in [
             &["/opt/kafka/bin/kafka-topics.sh", "--list"][..],
             &["kafka-topics", "--list"],

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use ottla::cli::{Arguments, Command, Invocation};
 use ottla::config::StartOptions;
-use ottla::env::{Env, RealDisk};
+use ottla::env::{Env, RealDisk, start_in_background};
 use ottla::telemetry::{LogEnd, LogFormat};
 
 #[global_allocator]
@@ -40,7 +40,10 @@ fn set_up_allocator() {
 
 fn main() {
     set_up_allocator();
-    let result = match Invocation::read(std::env::args_os()) {
+    let log_dir = std::env::var("LOG_DIR").ok();
+    let result = match Invocation::read(std::env::args_os(), log_dir.as_deref()) {
+        Invocation::Background { arguments, output } => start_in_background(&arguments, &output)
+            .with_context(|| format!("cannot start in the background with the output in {}", output.display())),
         Invocation::KafkaCommand { name, arguments } => {
             std::process::exit(ottla::tools::commands::run(name, &arguments));
         }

@@ -23,7 +23,7 @@ pub use container::{container_gateway, host_name};
 pub use disk::{Disk, DiskFile, DiskSpace, FileKind, FileMetadata, FileSystem, OpenMode};
 pub use memory::{HeldMemory, MemoryBudget, MemoryWaiter, default_memory_budget};
 pub use memory_disk::{Call, Failure, Fault, MemoryDisk, Moment, PlannedFault, PowerCut, PowerCuts};
-pub use process::{available_parallelism, open_files_limit, raise_open_files_limit};
+pub use process::{available_parallelism, open_files_limit, raise_open_files_limit, start_in_background};
 pub use process_statistics::{ProcessStatistics, process_statistics};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;

@@ -17,6 +17,24 @@ pub fn open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// Starts this program again with other arguments, in the background: on its own when a terminal is closed, without input, its output
+/// and errors in `output`, which is emptied.
+///
+/// # Errors
+/// The file or its directory cannot be made; there is no room for a process.
+#[expect(clippy::disallowed_methods, reason = "the console's file, and not the broker's data")]
+pub fn start_in_background(arguments: &[String], output: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    if let Some(directory) = output.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let file = std::fs::File::create(output)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command.process_group(0).spawn().map(drop)
+}
+
 /// Threads that can run at once; 1 when the system does not tell.
 pub fn available_parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)

@@ -20,6 +20,7 @@ mod known_options;
 pub mod server_start;
 mod stop_signal;
 mod storage;
+mod storage_features;
 mod topics;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,6 @@
-//! `kafka-server-start`: a properties file and overrides (`kafka.Kafka`), as arguments of `ottla`.
+//! `kafka-server-start`: a properties file and overrides (`kafka.Kafka`), as arguments of `ottla`; with `-daemon` in the background.
+
+use std::path::{Path, PathBuf};
 
 use super::CommandError;
 use crate::tools::options::{OptionParser, OptionSpec};
@@ -8,10 +10,25 @@ const SCRIPT_USAGE: &str = "USAGE: kafka-server-start [-daemon] server.propertie
 /// What Kafka's class says.
 const USAGE: &str = "USAGE: java [options] kafka.Kafka server.properties [--override property=value]*";
 
+/// The name of the file that has the output of a broker in the background.
+const CONSOLE_OUTPUT_FILE: &str = "kafkaServer.out";
+
+/// What a start in the background is called with, and where its output goes; `None` for one in the foreground. As Kafka's scripts do
+/// it: what the arguments are worth shows in that file, in `LOG_DIR` or else in `logs` beside the directory of the `program`.
+pub fn in_background(program: &str, arguments: &[String], log_dir: Option<&str>) -> Option<(Vec<String>, PathBuf)> {
+    let rest = arguments.strip_prefix(&["-daemon".to_owned()])?;
+    let directory = match log_dir.filter(|directory| !directory.is_empty()) {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(program).parent().unwrap_or(Path::new("")).join("../logs"),
+    };
+    let words = std::iter::once("kafka-server-start".to_owned()).chain(rest.iter().cloned());
+    Some((words.collect(), directory.join(CONSOLE_OUTPUT_FILE)))
+}
+
 /// The same start in the words of `ottla`, the program's name first.
 ///
 /// # Errors
-/// Help, the version, arguments that Kafka refuses, and `-daemon`.
+/// Help, the version, arguments that Kafka refuses.
 pub fn read(arguments: &[String]) -> Result<Vec<String>, CommandError> {
     let Some((first, rest)) = arguments.split_first() else {
         return Err(CommandError::Message(SCRIPT_USAGE.to_owned()));
@@ -29,10 +46,6 @@ pub fn read(arguments: &[String]) -> Result<Vec<String>, CommandError> {
     }
     if arguments.iter().any(|argument| argument == "--version") {
         return Err(CommandError::Version);
-    }
-    if first == "-daemon" {
-        let text = "-daemon: Ottla stays in the foreground; leave the background to the service manager, or end the line with &";
-        return Err(CommandError::Message(text.to_owned()));
     }
     let options = parser.parse(rest)?;
     if !options.arguments().is_empty() {
@@ -61,6 +74,17 @@ mod tests {
         assert_eq!(refused(&["--help"]), USAGE);
         assert_eq!(refused(&["x", "y", "z"]), "Found non argument parameters: y,z");
         assert_eq!(refused(&["x", "--daemon"]), "daemon is not a recognized option");
-        assert!(refused(&["-daemon", "x"]).starts_with("-daemon: "));
+    }
+
+    #[test]
+    fn the_background_is_where_kafka_s_scripts_put_it() {
+        let words = ["-daemon", "a.properties", "--override", "b=c"].map(str::to_owned);
+        let (arguments, output) =
+            in_background("/opt/kafka/bin/kafka-server-start.sh", &words, None).expect("background");
+        assert_eq!(arguments, ["kafka-server-start", "a.properties", "--override", "b=c"]);
+        assert_eq!(output, Path::new("/opt/kafka/bin/../logs/kafkaServer.out"));
+        let (_, output) = in_background("kafka-server-start", &words, Some("/var/log/kafka")).expect("background");
+        assert_eq!(output, Path::new("/var/log/kafka/kafkaServer.out"));
+        assert_eq!(in_background("x", &words[1..], None), None);
     }
 }

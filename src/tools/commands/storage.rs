@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::storage_features::{LATEST_PRODUCTION, feature_dependencies, version_mapping};
 use super::{CommandError, Console, load_properties};
 use crate::config::BrokerConfig;
 use crate::env::{Disk, FileKind};
 use crate::metadata::{METADATA_VERSION, METADATA_VERSION_LEVEL, supported_features};
 use crate::storage::{MetaProperties, encode_uuid};
 use crate::tools::options::{Argument, ArgumentKind, Namespace, Subcommand, SubcommandParser};
-
-/// The release whose metadata a new cluster begins with.
-const RELEASE: &str = "4.3-IV0";
 
 fn parser() -> SubcommandParser {
     let config =
@@ -31,6 +29,33 @@ fn parser() -> SubcommandParser {
                 name: "format",
                 help: "Format the Kafka log directories on this node.",
                 arguments: [vec![config()], format_arguments()].concat(),
+                needs_exclusive: false,
+            },
+            Subcommand {
+                name: "version-mapping",
+                help: "Look up the corresponding features for a given metadata version. Using the command with no \
+                       --release-version  argument will return the mapping for the latest stable metadata version",
+                arguments: vec![Argument::new(
+                    &["--release-version", "-r"],
+                    ArgumentKind::Text,
+                    "The release version to use for the corresponding feature mapping. The minimum is 3.3-IV3; the \
+                     default is 4.3-IV0",
+                )],
+                needs_exclusive: false,
+            },
+            Subcommand {
+                name: "feature-dependencies",
+                help: "Look up dependencies for a given feature version. If the feature is not known or the version not \
+                       yet defined, an error is thrown. Multiple features can be specified.",
+                arguments: vec![
+                    Argument::new(
+                        &["--feature", "-f"],
+                        ArgumentKind::Texts,
+                        "The features and their versions to look up dependencies for, in feature=version format. For \
+                         example: `metadata.version=5`.",
+                    )
+                    .required(),
+                ],
                 needs_exclusive: false,
             },
             Subcommand {
@@ -91,9 +116,14 @@ fn format_arguments() -> Vec<Argument> {
 /// See [`CommandError`].
 pub(super) fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), CommandError> {
     let namespace = parser().parse(arguments)?;
-    if namespace.command == "random-uuid" {
-        writeln!(console.out, "{}", random_uuid(console))?;
-        return Ok(());
+    match namespace.command {
+        "random-uuid" => {
+            writeln!(console.out, "{}", random_uuid(console))?;
+            return Ok(());
+        }
+        "version-mapping" => return version_mapping(&namespace, console),
+        "feature-dependencies" => return feature_dependencies(&namespace, console),
+        _ => {}
     }
     let path = namespace.value("config").unwrap_or_default();
     let properties = load_properties(&*console.env.disk, path)?;
@@ -220,7 +250,11 @@ fn format(
             (true, false) => "metadata directory",
             (true, true) => "dynamic metadata voter directory",
         };
-        writeln!(console.out, "Formatting {kind} {} with {METADATA_VERSION} {RELEASE}.", directory.display())?;
+        writeln!(
+            console.out,
+            "Formatting {kind} {} with {METADATA_VERSION} {LATEST_PRODUCTION}.",
+            directory.display()
+        )?;
         let properties = MetaProperties {
             cluster_id: cluster_id.to_owned(),
             node_id,
@@ -296,9 +330,11 @@ fn check_features(namespace: &Namespace) -> Result<(), CommandError> {
     if let Some(scram) = namespace.values("add-scram").first() {
         return Err(refuse(format!("--add-scram {scram}: SCRAM credentials are not implemented yet")));
     }
-    if let Some(release) = namespace.value("release-version").filter(|release| !["4.3", RELEASE].contains(release)) {
+    if let Some(release) =
+        namespace.value("release-version").filter(|release| !["4.3", LATEST_PRODUCTION].contains(release))
+    {
         return Err(refuse(format!(
-            "--release-version {release}: Ottla formats with {METADATA_VERSION} {RELEASE}; kafka-features downgrades it later"
+            "--release-version {release}: Ottla formats with {METADATA_VERSION} {LATEST_PRODUCTION}; kafka-features downgrades it later"
         )));
     }
     let features = supported_features();
