@@ -319,14 +319,15 @@ impl ProducerState {
         }
     }
 
-    /// Whether a producer has an open transaction.
-    pub(super) fn has_open_transaction(&self, producer_id: i64) -> bool {
-        self.producers.get(&producer_id).is_some_and(|entry| entry.transaction_first_offset.is_some())
+    /// The first offset of a producer's open transaction.
+    pub(super) fn open_transaction(&self, producer_id: i64) -> Option<i64> {
+        self.producers.get(&producer_id)?.transaction_first_offset
     }
 
     /// The last stable offset once the marker of a transaction is replicated (`ProducerStateManager.lastStableOffset`).
     pub(super) fn last_stable_offset_after(&self, completed: &CompletedTransaction) -> i64 {
-        self.ongoing.first_key_value().map_or(completed.last_offset + 1, |(first, _)| *first)
+        let mut others = self.ongoing.iter().filter(|(_, producer_id)| **producer_id != completed.producer_id);
+        others.next().map_or(completed.last_offset + 1, |(first, _)| *first)
     }
 
     /// The first offset of a transaction that is open, or whose marker is not replicated (`firstUnstableOffset`).

@@ -264,13 +264,22 @@ impl ActiveSegment {
         self.recent.push_back(RecentBatch { base_offset: header.base_offset, last_offset, position });
     }
 
-    /// Adds an aborted transaction to the transaction index, creating it with the first one.
+    /// Adds an aborted transaction to the transaction index, creating it with the first one. On an error nothing counts as written.
     pub(super) fn append_aborted(&mut self, entry: AbortedEntry) -> io::Result<()> {
         let file = self.files.handle(SegmentFileKind::TransactionIndex)?;
-        let position = (self.aborted_entries * AbortedEntry::SIZE) as u64;
-        file.write_all_at(&encode_entries(&[entry]), position)?;
+        file.write_all_at(&encode_entries(&[entry]), self.aborted_bytes())?;
         self.aborted_entries += 1;
         Ok(())
+    }
+
+    /// Takes the newest entry out of the transaction index again: its marker could not be written.
+    pub(super) fn take_back_aborted(&mut self) -> io::Result<()> {
+        self.aborted_entries -= 1;
+        self.files.handle(SegmentFileKind::TransactionIndex)?.set_len(self.aborted_bytes())
+    }
+
+    fn aborted_bytes(&self) -> u64 {
+        (self.aborted_entries * AbortedEntry::SIZE) as u64
     }
 
     /// Adds a time index entry if the largest timestamp grew since the last one.

@@ -217,21 +217,22 @@ impl Log {
         }
         self.assign_epoch(state, header.partition_leader_epoch, header.base_offset)?;
         let index_interval_bytes = index_interval_bytes(&state.config);
-        if marker.is_some_and(|marker| !marker.committed) && state.producers.has_open_transaction(header.producer_id) {
-            self.open_transaction_index(state)?;
+        // Before the marker: of a transaction whose end is in the log, readers are told how it ended, whatever the disk has room for.
+        let aborted = aborted_entry(state, header, marker);
+        if let Some(entry) = aborted {
+            self.append_aborted(state, entry)?;
         }
         if let Err(error) = state.active.append(header, body, index_interval_bytes) {
+            if aborted.is_some() {
+                state.active.take_back_aborted().map_err(|error| {
+                    let path = state.active.files.path_of(SegmentFileKind::TransactionIndex);
+                    self.directory.take_offline(format!("cutting {}: {error}", path.display()))
+                })?;
+            }
             return Err(state.active.files.write_error(SegmentFileKind::Log, &error));
         }
         state.log_end_offset = header.next_offset();
-        if let Some(completed) = state.producers.apply(header, update).filter(|completed| completed.aborted) {
-            let CompletedTransaction { producer_id, first_offset, last_offset, .. } = completed;
-            let last_stable_offset = state.producers.last_stable_offset_after(&completed);
-            let entry = AbortedEntry::new(producer_id, first_offset, last_offset, last_stable_offset);
-            if let Err(error) = state.active.append_aborted(entry) {
-                return Err(state.active.files.write_error(SegmentFileKind::TransactionIndex, &error));
-            }
-        }
+        state.producers.apply(header, update);
         self.directory.note_change();
         if state.active.offset_index.wants_write()
             && let Err(error) = state.active.write_indexes()
@@ -243,13 +244,13 @@ impl Log {
         Ok(rolls)
     }
 
-    /// Opens the transaction index, creating it with the first abort, before the marker is written: no entry may be missing because
-    /// too many files are open.
-    fn open_transaction_index(&self, state: &mut LogState) -> StorageResult<()> {
-        let files = &state.active.files;
-        let opened = files.handle(SegmentFileKind::TransactionIndex);
-        opened.map_err(|error| files.write_error(SegmentFileKind::TransactionIndex, &error))?;
-        state.flush.directory_unsynced |= state.active.aborted_entries == 0;
+    /// Writes an entry of the transaction index, creating that with the first abort.
+    fn append_aborted(&self, state: &mut LogState, entry: AbortedEntry) -> StorageResult<()> {
+        let active = &mut state.active;
+        let is_first = active.aborted_entries == 0;
+        let written = active.append_aborted(entry);
+        written.map_err(|error| active.files.write_error(SegmentFileKind::TransactionIndex, &error))?;
+        state.flush.directory_unsynced |= is_first;
         Ok(())
     }
 
@@ -333,6 +334,16 @@ impl Log {
     pub(in crate::storage) fn corrupt(&self, message: String) -> StorageError {
         StorageError::Corrupt { topic_partition: self.topic_partition.clone(), message }
     }
+}
+
+/// The entry that a marker adds to the transaction index: what its producer has open here is aborted.
+fn aborted_entry(state: &LogState, header: &BatchHeader, marker: Option<MarkerRecord>) -> Option<AbortedEntry> {
+    marker.filter(|marker| !marker.committed)?;
+    let (producer_id, last_offset) = (header.producer_id, header.last_offset());
+    let first_offset = state.producers.open_transaction(producer_id)?;
+    let completed = CompletedTransaction { producer_id, first_offset, last_offset, aborted: true };
+    let last_stable_offset = state.producers.last_stable_offset_after(&completed);
+    Some(AbortedEntry::new(producer_id, first_offset, last_offset, last_stable_offset))
 }
 
 /// The marker in a control batch; `None` for control batches that end no transaction.

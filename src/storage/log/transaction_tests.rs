@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::log_tests::{World, append, batch, fill};
-use crate::env::Disk;
+use crate::env::{Call, Disk, Failure, PlannedFault};
 use crate::record::{BatchProperties, end_transaction_marker};
 use crate::storage::transaction_index::{AbortedEntry, encode_entries};
 use crate::storage::*;
@@ -22,8 +22,12 @@ fn write(log: &Arc<Log>, producer_id: i64, sequence: i32) -> i64 {
 }
 
 fn end(log: &Arc<Log>, producer_id: i64, commit: bool) -> i64 {
+    try_to_end(log, producer_id, commit).unwrap().first_offset
+}
+
+fn try_to_end(log: &Arc<Log>, producer_id: i64, commit: bool) -> StorageResult<LogAppendInfo> {
     let marker = end_transaction_marker(commit, 200, producer_id, 0, 5);
-    log.append_records(marker, 0, AppendOrigin::Coordinator, 0).unwrap().first_offset
+    log.append_records(marker, 0, AppendOrigin::Coordinator, 0)
 }
 
 /// Producer, first offset, marker's offset.
@@ -250,4 +254,28 @@ fn nothing_of_deleted_segments_is_left() {
     let after = world.killed();
     after.open();
     assert!(after.files("07.txnindex-ottla").is_empty());
+}
+
+/// The marker was written first: on a full disk a transaction had ended and its index did not say how, so that read_committed readers saw
+/// what was aborted.
+#[test]
+fn an_abort_that_finds_no_room_is_not_half_there() {
+    for (nth, commit) in [(1, false), (2, false), (2, true)] {
+        let world = World::new();
+        let log = world.open();
+        let first = write(&log, 1, 0);
+        world.disk.fail(PlannedFault { calls: &[Call::Write], nth, times: 1, failure: Failure::Full });
+        let refused = try_to_end(&log, 1, false);
+        assert!(matches!(refused, Err(StorageError::DiskFull { .. })), "{nth}: {refused:?}");
+        assert_eq!((log.log_end_offset(), log.last_stable_offset()), (first + 2, 0), "{nth}: it is open still");
+        let marker = end(&log, 1, commit);
+        let aborted: &[Aborted] = if commit { &[] } else { &[(1, first, marker)] };
+        log.update_high_watermark(log.log_end_offset());
+        check(&log, aborted);
+        log.close().unwrap();
+        for after in [world.killed().open(), world.open_clean()] {
+            after.update_high_watermark(after.log_end_offset());
+            check(&after, aborted);
+        }
+    }
 }
