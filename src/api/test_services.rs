@@ -22,7 +22,7 @@ use crate::coordinator::{
     GroupCoordinator, GroupCoordinatorConfig, GroupMetadataPublisher, TransactionConfig, TransactionCoordinator,
     TransactionMetadataPublisher,
 };
-use crate::env::{BoxFuture, Env, InlineSpawn, ManualClock, NamedFuture};
+use crate::env::{BoxFuture, Env, InlineSpawn, ManualClock, MemoryDisk, NamedFuture};
 use crate::metadata::{
     BatchVisitor, BrokerRegistrationData, Controller, ControllerOptions, Endpoint, MetadataError, MetadataLog,
     MetadataLogReader, supported_features,
@@ -85,6 +85,7 @@ impl MetadataLog for MemoryMetadataLog {
 pub(crate) struct TestBroker {
     pub(crate) services: Arc<Services>,
     pub(crate) clock: ManualClock,
+    pub(crate) disk: MemoryDisk,
     spawn: InlineSpawn,
     /// Tasks that wait for something.
     tasks: Mutex<Vec<NamedFuture>>,
@@ -95,7 +96,9 @@ impl TestBroker {
     pub(crate) fn new() -> Self {
         let clock = ManualClock::new(1_700_000_000_000);
         let spawn = InlineSpawn::default();
-        let env = Env { spawn: Arc::new(spawn.clone()), ..Env::simulated(clock.clone(), 7) };
+        let disk = MemoryDisk::new(Arc::new(clock.clone()));
+        let env =
+            Env { spawn: Arc::new(spawn.clone()), disk: Arc::new(disk.clone()), ..Env::simulated(clock.clone(), 7) };
         env.disk.create_dir_all(DIRECTORY.as_ref()).expect("a directory");
         let config = Arc::new(BrokerConfig::new(BTreeMap::new()).expect("defaults"));
         let logs = LogManager::open(env.clone(), LogManagerOptions::new(vec![DIRECTORY.into()], NODE_ID))
@@ -141,7 +144,7 @@ impl TestBroker {
             groups,
             transactions,
         });
-        Self { services, clock, spawn, tasks: Mutex::default() }
+        Self { services, clock, disk, spawn, tasks: Mutex::default() }
     }
 
     /// Polls every task, until none is left that was spawned meanwhile.

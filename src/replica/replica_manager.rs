@@ -11,7 +11,7 @@ use super::delayed_operations::{DelayedOperations, MAX_DELAYED_FETCHES};
 use super::{Partition, ReplicaError};
 use crate::config::{BrokerConfig, LogConfig};
 use crate::metadata::{ConfigResourceType, LocalPartition, MetadataDelta, MetadataImage, MetadataPublisher};
-use crate::storage::{Log, LogManager};
+use crate::storage::{Log, LogManager, StorageError};
 use crate::telemetry::TopicTraffic;
 use crate::types::{TopicPartition, Uuid};
 
@@ -60,7 +60,7 @@ pub trait LeadershipListener: Send + Sync {
 impl ReplicaManager {
     /// A manager without partitions; metadata bring them.
     pub fn new(node_id: i32, logs: Arc<LogManager>, config: Arc<BrokerConfig>) -> Arc<Self> {
-        Arc::new(Self {
+        let manager = Arc::new(Self {
             node_id,
             logs,
             config,
@@ -70,7 +70,16 @@ impl ReplicaManager {
             delayed_fetches: DelayedOperations::new(MAX_DELAYED_FETCHES),
             has_refused: AtomicBool::new(false),
             listeners: Mutex::default(),
-        })
+        });
+        for directory in manager.logs.directories() {
+            let manager = Arc::downgrade(&manager);
+            directory.on_room(Arc::new(move || {
+                if let Some(manager) = manager.upgrade() {
+                    manager.open_those_without_room();
+                }
+            }));
+        }
+        manager
     }
 
     /// This broker's id.
@@ -294,6 +303,33 @@ impl ReplicaManager {
         partition.make_leader(registration.leader_epoch, registration.replicas.len(), registration.isr.len())?;
         let is_new_epoch = !before.is_leader || before.leader_epoch != registration.leader_epoch;
         Ok((partition, is_new_epoch))
+    }
+
+    /// Opens the partitions whose logs found no room when they were created.
+    fn open_those_without_room(&self) {
+        let _changing = self.changing.lock();
+        let (image, partitions) = (self.image.load_full(), self.partitions.load_full());
+        let mut leaders = Vec::new();
+        for (name, topic) in partitions.iter() {
+            let registered = image.topics.topic_by_id(topic.id);
+            for (number, hosted) in &topic.partitions {
+                let Hosted::Offline(ReplicaError::Storage(StorageError::DiskFull { .. })) = hosted else { continue };
+                let registration = registered.and_then(|topic| topic.partition(*number));
+                leaders.extend(registration.filter(|registration| registration.leader == self.node_id).map(
+                    |registration| LocalPartition {
+                        topic_partition: TopicPartition::new(name.clone(), *number),
+                        topic_id: topic.id,
+                        registration: registration.clone(),
+                        is_new: false,
+                    },
+                ));
+            }
+        }
+        let elected = self.lead(&leaders, &image);
+        let partitions = self.partitions.load();
+        let mut hosted = partitions.values().flat_map(|topic| topic.partitions.values());
+        self.has_refused.store(hosted.any(|hosted| matches!(hosted, Hosted::Offline(_))), Ordering::Release);
+        self.tell_listeners(&elected, std::iter::empty());
     }
 
     /// Partitions that another broker leads: nothing is fetched from it yet, but nothing is served either.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::api::test_services::{TestBroker, batch, text, topic_name};
+use crate::env::{Call, Failure, PlannedFault};
 use crate::record::BatchProperties;
 use crate::replica::ACKS_ALL;
 use crate::storage::AppendOrigin;
@@ -27,14 +28,13 @@ impl LeadershipListener for Heard {
 }
 
 fn append(partition: &Partition) -> i64 {
+    append_as(partition, AppendOrigin::Client)
+}
+
+fn append_as(partition: &Partition, origin: AppendOrigin) -> i64 {
     let records = batch(BatchProperties::default(), 1_700_000_000_000, &["x"]);
-    let appended = partition.append_records_to_leader(
-        records,
-        ACKS_ALL,
-        AppendOrigin::Client,
-        VerificationGuard::NONE,
-        1_700_000_000_000,
-    );
+    let appended =
+        partition.append_records_to_leader(records, ACKS_ALL, origin, VerificationGuard::NONE, 1_700_000_000_000);
     appended.unwrap().base_offset
 }
 
@@ -133,4 +133,24 @@ fn a_partition_that_cannot_be_opened_is_offline_and_the_others_serve() {
     let replicas = &broker.services.replicas;
     assert!(matches!(replicas.partition_by_name("t", 0), Err(ReplicaError::Storage(_))));
     append(&replicas.partition_by_name("t", 1).unwrap());
+}
+
+#[test]
+fn a_partition_that_found_no_room_serves_when_there_is_some() {
+    let broker = TestBroker::new();
+    let replicas = &broker.services.replicas;
+    let heard = Arc::new(Heard::default());
+    replicas.add_listener(heard.clone());
+    broker.disk.fail(PlannedFault { calls: &[Call::Write], nth: 1, times: 1, failure: Failure::Full });
+    broker.create_topic("t", 2, &[]);
+    let refused = replicas.partition_by_name("t", 0).map(|_| ());
+    assert!(matches!(refused, Err(ReplicaError::Storage(StorageError::DiskFull { .. }))), "{refused:?}");
+    assert!(replicas.is_offline("t", 0) && replicas.has_anything_offline());
+    append_as(&replicas.partition_by_name("t", 1).unwrap(), AppendOrigin::Coordinator);
+    broker.run_tasks();
+    broker.clock.advance(std::time::Duration::from_secs(1));
+    broker.run_tasks();
+    assert!(!replicas.is_offline("t", 0) && !replicas.has_anything_offline());
+    assert_eq!(append(&replicas.partition_by_name("t", 0).unwrap()), 0);
+    assert_eq!(*heard.0.lock(), ["+t-1 0", "+t-0 0"]);
 }

@@ -20,6 +20,9 @@ use crate::env::{Env, FileSystem, MemoryBudget};
 /// is needed to run it.
 pub type FailureListener = Arc<dyn Fn(&Path) + Send + Sync>;
 
+/// Called when a log directory that was full has room again, on a thread that may block, without a lock of this room.
+pub type RoomListener = Arc<dyn Fn() + Send + Sync>;
+
 /// Writes the recovery points of a log directory down.
 pub(super) type Checkpointer = Arc<dyn Fn() -> StorageResult<()> + Send + Sync>;
 
@@ -42,6 +45,7 @@ pub struct LogDirectory {
     checkpointer: Mutex<Option<Checkpointer>>,
     checkpoint_due: AtomicBool,
     pub(super) room: Room,
+    pub(super) room_listener: Mutex<Option<RoomListener>>,
     /// Partitions in it that are offline while it is not.
     partitions_offline: AtomicU64,
     /// The metadata log, which is not the manager's: its offsets are written down with those of the others.
@@ -83,6 +87,7 @@ impl LogDirectory {
             checkpointer: Mutex::new(None),
             checkpoint_due: AtomicBool::new(false),
             room: Room::default(),
+            room_listener: Mutex::new(None),
             partitions_offline: AtomicU64::new(0),
             metadata_log: Mutex::default(),
             this: this.clone(),
@@ -115,6 +120,11 @@ impl LogDirectory {
         if self.is_offline() {
             self.tell(listener);
         }
+    }
+
+    /// Sets who is told when the directory has room again.
+    pub fn on_room(&self, listener: RoomListener) {
+        *self.room_listener.lock() = Some(listener);
     }
 
     fn tell(&self, listener: FailureListener) {
@@ -226,9 +236,18 @@ impl LogDirectory {
         self.checkpoint_due.store(true, Ordering::Release);
     }
 
-    /// Writes the recovery points if a log asked for it. No lock of a log may be held.
+    /// Writes the recovery points if a log asked for it. No lock of a log may be held. What finds no room is written another time: only
+    /// the next recovery misses it, and whoever waits for a sync must not take it for a failed one.
     pub(super) fn checkpoint_if_due(&self) -> StorageResult<()> {
-        if self.checkpoint_due.swap(false, Ordering::AcqRel) { self.checkpoint() } else { Ok(()) }
+        if !self.checkpoint_due.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        if let Err(error) = self.checkpoint() {
+            self.check_online()?;
+            tracing::warn!("the recovery points of {} were not written: {error}", self.path.display());
+            self.ask_for_checkpoint();
+        }
+        Ok(())
     }
 
     /// Writes the recovery points of all logs now, durably; nothing if this directory belongs to no manager. No lock of a log

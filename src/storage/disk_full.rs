@@ -119,6 +119,10 @@ impl LogDirectory {
         tracing::info!("{} has room again", self.path().display());
         self.room.unchecked_bytes.store(0, Ordering::Relaxed);
         self.room.full.store(false, Ordering::Release);
+        let listener = self.room_listener.lock().clone();
+        if let Some(listener) = listener {
+            listener();
+        }
         true
     }
 

@@ -47,7 +47,7 @@ mod verification;
 
 pub use checkpoint::EpochEntry;
 pub use cleaner::{CleanerConfig, CleanerConfigSource};
-pub use directory::{FailureListener, LogDirectory};
+pub use directory::{FailureListener, LogDirectory, RoomListener};
 pub use dirty_logs::FlushLimits;
 pub use error::{StorageError, StorageResult};
 pub use log::{

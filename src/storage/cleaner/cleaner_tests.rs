@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 
 use super::*;
 use crate::config::LogConfig;
-use crate::env::Disk;
+use crate::env::{Call, Disk, Failure, PlannedFault};
 use crate::record::{
     BatchBuilder, BatchHeader, BatchIterator, BatchProperties, CompressionType, end_transaction_marker, records,
 };
@@ -692,4 +693,25 @@ fn a_failed_write_leaves_the_old_segments() {
     assert!(matches!(room.log.cleaner_snapshot().map(drop), Err(StorageError::LogDirOffline { .. })));
     let again = room.world.killed().open();
     assert_eq!(seen(&again).len(), 2);
+}
+
+/// A checkpoint that found no room had the partition left alone until the next start.
+#[test]
+fn a_full_disk_is_no_reason_to_leave_a_partition_alone() {
+    let room = Room::new(compacted());
+    room.put(&[("a", Some("1"))]);
+    room.seal_and_clean();
+    room.put(&[("b", Some("1")), ("b", Some("2"))]);
+    room.roll();
+    room.log.delete_records_before(2).unwrap();
+    room.world.disk.fail(PlannedFault { calls: &[Call::Write], nth: 1, times: 1, failure: Failure::Full });
+    room.clean();
+    assert!(room.world.directory.is_full() && !room.cleaner.is_uncleanable(&room.log));
+    let mut tasks = room.world.spawn.take();
+    tasks.retain_mut(|(_, task)| task.as_mut().now_or_never().is_none());
+    room.pass(1_000);
+    tasks.retain_mut(|(_, task)| task.as_mut().now_or_never().is_none());
+    assert!(!room.world.directory.is_full(), "nothing is cleaned before");
+    assert!(room.clean());
+    assert_eq!((room.checkpoint(), room.keys()), (Some(3), by_key(&[(2, "b")])));
 }

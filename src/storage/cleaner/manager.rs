@@ -161,10 +161,14 @@ impl LogCleaner {
         state.uncleanable.remove(log.topic_partition());
         let directory = log.log_directory();
         let Some(offsets) = state.checkpoints.get_mut(directory.path()) else { return Ok(()) };
-        match offsets.remove(log.topic_partition()) {
-            Some(_) => write_checkpoint(directory, offsets),
-            None => Ok(()),
+        if !offsets.contains_key(log.topic_partition()) {
+            return Ok(());
         }
+        let mut rest = offsets.clone();
+        rest.remove(log.topic_partition());
+        write_checkpoint(directory, &rest)?;
+        *offsets = rest;
+        Ok(())
     }
 
     /// Waits until no log is being cleaned; whoever calls it has made cleanings stop.
@@ -216,6 +220,8 @@ impl LogCleaner {
                     }
                 }
                 Ok(None) => {}
+                // Another look may find room.
+                Err(StorageError::DiskFull { .. }) => {}
                 Err(error) => self.mark_uncleanable(log, &error),
             }
         }

@@ -146,8 +146,13 @@ impl Log {
             state.set_high_watermark(offset);
         }
         state.producers.on_log_start_offset(offset);
-        if state.epochs.truncate_from_start(offset) {
-            self.write_epochs(state)?;
+        if state.epochs.truncate_from_start(offset)
+            && let Err(error) = self.write_epochs(state)
+        {
+            // What makes room must not fail for want of it: the file is written with the next record.
+            self.directory.check_online()?;
+            tracing::warn!("{}: {error}", self.topic_partition());
+            state.epochs_unwritten = true;
         }
         self.directory.note_change();
         Ok(())

@@ -99,6 +99,7 @@ impl LogManager {
     /// Deletes what retention no longer holds, in all logs.
     pub fn delete_expired(self: &Arc<Self>) {
         let now_ms = self.env.clock.wall_millis();
+        self.finish_all_detaching();
         let (mut producers, mut late) = (0, 0);
         for log in self.logs() {
             let (count, is_late) = log.producer_health(now_ms);

@@ -486,3 +486,67 @@ fn an_offline_log_can_be_put_aside() {
     let names = world.disk.read_dir(Path::new("/data")).unwrap();
     assert_eq!(names.iter().filter(|name| name.to_string_lossy().ends_with("-stray")).count(), 1);
 }
+
+/// A log whose directory could not be renamed when its topic was deleted met the next topic of that name, until a restart.
+#[test]
+fn a_deletion_that_found_no_room_is_made_up_for() {
+    for makes_up in [(|_| {}) as fn(&Arc<LogManager>), |manager| manager.delete_expired()] {
+        let world = World::new();
+        let manager = world.open(&["/data"]).unwrap();
+        append_as(&log_of(&manager, 0), AppendOrigin::Client).unwrap();
+        world.disk.fail(PlannedFault { calls: &[Call::Rename], nth: 1, times: 2, failure: Failure::Full });
+        let refused = manager.delete_async(&name(0));
+        assert!(matches!(refused, Err(StorageError::DiskFull { .. })), "{refused:?}");
+        assert!(world.disk.metadata(Path::new("/data/t-0")).is_ok());
+        makes_up(&manager);
+        let another = manager.get_or_create(&name(0), Uuid::from_u128(10), Arc::new(LogConfig::default())).unwrap();
+        assert_eq!((another.topic_id(), another.log_end_offset()), (Uuid::from_u128(10), 0));
+        world.pass(&mut Vec::new(), Duration::from_secs(60));
+        let names = world.disk.read_dir(Path::new("/data")).unwrap();
+        assert!(!names.iter().any(|name| name.to_string_lossy().ends_with("-delete")), "{names:?}");
+    }
+}
+
+/// What was made of a log that could not be created met the next topic of that name, until a restart.
+#[test]
+fn nothing_is_left_of_a_log_that_found_no_room() {
+    const CHANGES: &[Call] = &[Call::Create, Call::CreateDirectory, Call::Write, Call::SetLen];
+    let mut refused = 0;
+    for nth in 1..20 {
+        let world = World::new();
+        let manager = world.open(&["/data"]).unwrap();
+        world.disk.fail(PlannedFault { calls: CHANGES, nth, times: 1, failure: Failure::Full });
+        let config = Arc::new(LogConfig::default());
+        match manager.get_or_create(&name(0), Uuid::from_u128(9), config.clone()) {
+            Ok(_) => break,
+            Err(StorageError::DiskFull { .. }) => refused += 1,
+            Err(error) => panic!("{nth}: {error}"),
+        }
+        let another = manager.get_or_create(&name(0), Uuid::from_u128(10), config).unwrap();
+        assert_eq!(append_as(&another, AppendOrigin::Coordinator).unwrap().first_offset, 0, "{nth}");
+    }
+    assert!(refused > 1, "{refused}");
+}
+
+/// What makes room goes on: the epochs that retention cuts are written later.
+#[test]
+fn retention_needs_no_room() {
+    let world = World::new();
+    let manager = world.open(&["/data"]).unwrap();
+    let log = log_of(&manager, 0);
+    for epoch in 0..30 {
+        log.append_records(batch(BatchProperties::default(), 2, 7), epoch, AppendOrigin::Client, 7).unwrap();
+    }
+    log.update_high_watermark(60);
+    log.flush().unwrap();
+    manager.directories[0].directory.checkpoint().unwrap();
+    let before = log.segment_count();
+    world.disk.fail(once(&[Call::Write], Failure::Full));
+    assert_eq!(log.delete_records_before(50).unwrap(), 50);
+    assert!(manager.directories[0].directory.is_full(), "the epochs were not written");
+    assert!(log.delete_old_segments(8).unwrap() > 2 && before > 3);
+    let known = log.epoch_entries();
+    log.append_records(batch(BatchProperties::default(), 2, 7), 29, AppendOrigin::Coordinator, 7).unwrap();
+    let after = world.killed().open(&["/data"]).unwrap().log(&name(0)).unwrap();
+    assert_eq!((known[0].start_offset, after.epoch_entries()), (50, known));
+}

@@ -10,7 +10,9 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::config::LogConfig;
-use crate::env::{Disk, Env, Fault, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, Spawn};
+use crate::env::{
+    Call, Disk, Env, Failure, Fault, InlineSpawn, ManualClock, MemoryDisk, NamedFuture, PlannedFault, Spawn,
+};
 use crate::record::{BatchBuilder, BatchProperties};
 use crate::storage::*;
 use crate::types::TopicPartition;
@@ -198,4 +200,21 @@ fn a_stop_makes_many_logs_durable() {
     assert_eq!(manager.previous_broker_epoch(), 1);
     assert!(manager.logs().iter().all(|log| (log.log_end_offset(), log.recovery_point()) == (1, 1)));
     assert_eq!(manager.logs().len(), 40);
+}
+
+/// The sync had succeeded, and was told to have failed: the metadata's controller refused all further changes for it.
+#[test]
+fn a_checkpoint_that_finds_no_room_is_no_failed_flush() {
+    let world = World::new();
+    let manager = world.open(&world.disk, FlushLimits::default());
+    let log = log_of(&manager, 0);
+    append(&log, 100);
+    manager.directories[0].directory.ask_for_checkpoint();
+    world.disk.fail(PlannedFault { calls: &[Call::Write], nth: 1, times: 1, failure: Failure::Full });
+    log.flush().unwrap();
+    assert_eq!((log.recovery_point(), manager.directories[0].directory.is_full()), (1, true));
+    append(&log, 100);
+    log.flush().unwrap();
+    let text = world.disk.read(Path::new("/data/recovery-point-offset-checkpoint"), 1000).unwrap();
+    assert!(String::from_utf8(text).unwrap().contains("t 0 2"), "it is written with the next flush");
 }

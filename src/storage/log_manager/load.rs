@@ -117,6 +117,7 @@ pub(super) fn open(env: Env, options: LogManagerOptions) -> StorageResult<LogMan
         offline: RwLock::new(offline),
         incomplete,
         creating: Mutex::new(()),
+        half_detached: Mutex::default(),
         stopping: AtomicBool::new(false),
         cleaner,
         cleaner_threads: Mutex::default(),

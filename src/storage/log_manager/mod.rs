@@ -175,6 +175,9 @@ pub struct LogManager {
     incomplete: bool,
     /// Held while a log is created, so that one name is created once.
     creating: Mutex<()>,
+    /// Closed logs whose directories could not be renamed for want of room, and the suffix of the new name. It is tried again before
+    /// their names are used, and with retention.
+    half_detached: Mutex<HashMap<TopicPartition, (Arc<Log>, &'static str)>>,
     stopping: AtomicBool,
     pub(super) cleaner: LogCleaner,
     /// Numbers of the cleaner's threads.
@@ -252,6 +255,7 @@ impl LogManager {
             return Ok(log);
         }
         self.check_not_offline(topic_partition)?;
+        self.finish_detaching(topic_partition)?;
         let managed = self.emptiest_directory()?;
         // What is written down of a deleted log of that name must not meet the new one.
         self.forget_checkpoints(managed, topic_partition)?;
@@ -326,20 +330,57 @@ impl LogManager {
     fn detach(
         &self,
         topic_partition: &TopicPartition,
-        suffix: &str,
+        suffix: &'static str,
     ) -> StorageResult<(Arc<LogDirectory>, PathBuf, i64)> {
         let _creating = self.creating.lock();
         let log = self.logs.write().remove(topic_partition);
         let Some(log) = log else { return self.detach_offline(topic_partition, suffix) };
         log.mark_closed();
+        self.rename_detached(topic_partition, log, suffix)
+    }
+
+    /// Gives the directory of a closed log another name.
+    fn rename_detached(
+        &self,
+        topic_partition: &TopicPartition,
+        log: Arc<Log>,
+        suffix: &'static str,
+    ) -> StorageResult<(Arc<LogDirectory>, PathBuf, i64)> {
         let directory = log.log_directory().clone();
         directory.check_online()?;
-        self.cleaner.forget(&log)?;
         let from = log.path();
         let to = directory.path().join(renamed_directory(topic_partition, self.env.random.uuid(), suffix));
-        log.rename_directory(to.clone()).map_err(|error| directory.fail("renaming", &from, &error))?;
+        let renamed = again_if_full(|| {
+            self.cleaner.forget(&log)?;
+            log.rename_directory(to.clone()).map_err(|error| directory.fail("renaming", &from, &error))
+        });
+        if let Err(error) = renamed {
+            self.half_detached.lock().insert(topic_partition.clone(), (log, suffix));
+            return Err(error);
+        }
         directory.note_change();
         Ok((directory, to, log.config().file_delete_delay_ms))
+    }
+
+    /// Makes up for a deletion that found no room. The caller holds `creating`.
+    fn finish_detaching(&self, topic_partition: &TopicPartition) -> StorageResult<()> {
+        let Some((log, suffix)) = self.half_detached.lock().remove(topic_partition) else { return Ok(()) };
+        let (directory, path, delay_ms) = self.rename_detached(topic_partition, log, suffix)?;
+        if suffix == DELETE_DIR_SUFFIX {
+            remove_directory_later(&directory, path, delay_ms);
+        }
+        Ok(())
+    }
+
+    /// Makes up for all deletions that found no room.
+    fn finish_all_detaching(&self) {
+        let names: Vec<TopicPartition> = self.half_detached.lock().keys().cloned().collect();
+        for topic_partition in names {
+            let _creating = self.creating.lock();
+            if let Err(error) = self.finish_detaching(&topic_partition) {
+                tracing::warn!("the directory of {topic_partition}, which is deleted, still has its name: {error}");
+            }
+        }
     }
 
     /// What DescribeLogDirs shows.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{LogManager, ManagedDirectory};
+use super::{LogManager, ManagedDirectory, again_if_full};
 use crate::storage::directory::LogDirectory;
 use crate::storage::file_names::{PARTITION_METADATA, renamed_directory};
 use crate::storage::log::{CheckpointedOffsets, LogOptions};
@@ -134,14 +134,15 @@ impl LogManager {
         topic_partition: &TopicPartition,
         suffix: &str,
     ) -> StorageResult<(Arc<LogDirectory>, PathBuf, i64)> {
-        let Some(log) = self.offline.write().remove(topic_partition) else {
+        let log = self.offline.read().get(topic_partition).cloned();
+        let Some(OfflineLog { directory, .. }) = log else {
             return Err(StorageError::UnknownLog { topic_partition: topic_partition.clone() });
         };
-        let directory = log.directory;
         directory.check_online()?;
         let from = directory.path().join(topic_partition.to_string());
         let to = directory.path().join(renamed_directory(topic_partition, self.env.random.uuid(), suffix));
-        self.env.disk.rename(&from, &to).map_err(|error| directory.fail("renaming", &from, &error))?;
+        again_if_full(|| self.env.disk.rename(&from, &to).map_err(|error| directory.fail("renaming", &from, &error)))?;
+        self.offline.write().remove(topic_partition);
         directory.note_partition_gone();
         directory.note_change();
         Ok((directory, to, self.options.default_config.file_delete_delay_ms))

@@ -80,7 +80,7 @@ impl Listing {
 pub(super) fn open(options: LogOptions) -> StorageResult<Log> {
     let at = options.directory.path().join(options.topic_partition.to_string());
     let mut loader = Loader::new(&options, Arc::new(LogPath::new(at)));
-    loader.load()
+    loader.load().inspect_err(|_| loader.take_back())
 }
 
 /// Writes `partition.metadata`; it is synced with the first flush.
@@ -149,6 +149,16 @@ impl Loader<'_> {
         state.flush.topic_id_unsynced = unsynced;
         state.epochs_unsynced |= unsynced && !is_new;
         Ok(Log::from_parts(self.options, self.path.clone(), state))
+    }
+
+    /// Removes a directory that was made for a log which could not be created: another topic of the name must not find it.
+    fn take_back(&self) {
+        if self.is_new && !self.directory.is_offline() {
+            self.files(self.options.log_start_offset.max(0)).close();
+            if let Err(error) = self.directory.env.disk.remove_dir_all(&self.at) {
+                tracing::warn!("removing {}: {error}", self.at.display());
+            }
+        }
     }
 
     fn new_state(
