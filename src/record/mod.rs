@@ -56,8 +56,8 @@ pub use produce_batch::ProduceBatch;
 pub use record_iterator::{Header, Record, RecordIterator, Records, records};
 pub use retain::{BatchRetention, Retained, RetentionRules, retain};
 pub use validator::{
-    DEFAULT_DECOMPRESSED_LIMIT, RecordProblem, ValidatedBatch, ValidationError, ValidationRules, validate_batch,
-    validate_produce,
+    DEFAULT_DECOMPRESSED_LIMIT, RecordProblem, ValidatedBatch, ValidationError, ValidationRules, decompressed_estimate,
+    decompressed_limit, validate_batch, validate_produce,
 };
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl ValidationRules {
         let Some(header) = batch.header() else { return 0 };
         let Ok(source) = header.compression() else { return 0 };
         let opens = source != CompressionType::None && opens_batch(header, source, self, now_ms);
-        if opens { self.decompressed_limit.min(batch.size_in_bytes().saturating_mul(DECOMPRESSED_RATIO)) } else { 0 }
+        if opens { decompressed_estimate(batch.size_in_bytes(), self.decompressed_limit) } else { 0 }
     }
 
     /// What the topic wants a batch compressed with that comes otherwise.
@@ -81,9 +81,19 @@ impl ValidationRules {
     /// Sets `max.message.bytes`, and the bound on decompressed records that goes with it.
     pub fn with_max_message_bytes(mut self, max_message_bytes: usize) -> Self {
         self.max_message_bytes = max_message_bytes;
-        self.decompressed_limit = max_message_bytes.saturating_mul(DECOMPRESSED_FACTOR).max(DEFAULT_DECOMPRESSED_LIMIT);
+        self.decompressed_limit = decompressed_limit(max_message_bytes);
         self
     }
+}
+
+/// What the decompressed records of a compressed batch of `size` bytes are counted as, in bytes.
+pub fn decompressed_estimate(size: usize, limit: usize) -> usize {
+    limit.min(size.saturating_mul(DECOMPRESSED_RATIO))
+}
+
+/// The bound on the decompressed records of a batch in bytes, where the largest batch has `max_message_bytes`.
+pub fn decompressed_limit(max_message_bytes: usize) -> usize {
+    max_message_bytes.saturating_mul(DECOMPRESSED_FACTOR).max(DEFAULT_DECOMPRESSED_LIMIT)
 }
 
 /// A batch that may be appended. Timestamps, compression and checksum are final; base offset and leader epoch are the log's to set.

@@ -13,17 +13,13 @@ use super::throttle::{Throttle, WAIT_SLICE};
 use super::transactions::TransactionTracker;
 use crate::env::block_on;
 use crate::mutant;
-use crate::record::{
-    BatchHeader, BatchRetention, DEFAULT_DECOMPRESSED_LIMIT, Record, RecordError, RetentionRules, records, retain,
-};
+use crate::record::{BatchHeader, BatchRetention, Record, RecordError, RetentionRules, records, retain};
 use crate::storage::batch_scan::WholeBatchScanner;
-use crate::storage::log::{CleanerSnapshot, LastRecord, Log, Replacement, index_interval_bytes};
+use crate::storage::log::{CleanerSnapshot, LastRecord, Log, Replacement, decompressed_limit, index_interval_bytes};
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles, is_not_found};
 use crate::storage::transaction_index::AbortedEntry;
 use crate::storage::{StorageError, StorageResult};
 
-/// A batch of a log that became compacted later may unpack to more than a producer to a compacted topic may send.
-const DECOMPRESSED_LIMIT_FACTOR: usize = 8;
 /// Bytes read between two looks at whether the cleaning is still wanted.
 const CHECK_EVERY_BYTES: u64 = 256 << 10;
 
@@ -342,9 +338,7 @@ impl<'a> Cleaning<'a> {
     }
 
     fn decompressed_limit(&self) -> usize {
-        DEFAULT_DECOMPRESSED_LIMIT
-            .max(usize::try_from(self.snapshot.config.max_message_bytes).unwrap_or(0).saturating_mul(20))
-            .saturating_mul(DECOMPRESSED_LIMIT_FACTOR)
+        decompressed_limit(&self.snapshot.config)
     }
 
     /// The batches of a segment, from its beginning. It is read apart from the handles that readers share.

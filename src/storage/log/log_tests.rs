@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use crate::config::LogConfig;
 use crate::env::{Disk, Env, InlineSpawn, ManualClock, MemoryBudget, MemoryDisk, SeededRandom};
-use crate::record::{BatchBuilder, BatchHeader, BatchIterator, BatchProperties, check_crc};
+use crate::record::{
+    BatchBuilder, BatchHeader, BatchIterator, BatchProperties, Compression, CompressionType, check_crc,
+};
 use crate::storage::*;
 use crate::types::TopicPartition;
 
@@ -217,6 +219,23 @@ fn rolls_by_size_time_and_index() {
     log.update_config(Arc::new(error));
     let result = log.append_records(batch(BatchProperties::default(), 1, 0), 0, AppendOrigin::Client, 0);
     assert!(matches!(result, Err(StorageError::RecordBatchTooLarge { .. })));
+}
+
+/// A batch is stored as it comes, and may unpack to more than what is unpacked when it comes.
+#[test]
+fn finds_offsets_by_timestamp_in_batches_that_unpack_to_much() {
+    let world = World::new();
+    let log = world.open();
+    log.update_config(Arc::new(LogConfig::default()));
+    let compression = Compression::from(CompressionType::Zstd);
+    let mut builder = BatchBuilder::new(BatchProperties { compression, ..BatchProperties::default() });
+    for number in 0..22 {
+        builder.append(1000 + number, None, Some(&vec![0; 1 << 20]), &[]).unwrap();
+    }
+    let batch = builder.build();
+    assert!(batch.len() < 1 << 20, "a client may send it: {}", batch.len());
+    append(&log, batch);
+    assert_eq!(log.offset_for_timestamp(1021).unwrap().unwrap().offset, 21);
 }
 
 #[test]

@@ -30,7 +30,6 @@ mod retention;
 mod retention_tests;
 #[cfg(test)]
 mod rolling_tests;
-#[allow(dead_code, reason = "for the cleaner and the scrub")]
 mod segments;
 mod state;
 mod timestamps;
@@ -56,6 +55,7 @@ use super::segment::SealedSegment;
 use super::segment_files::LogPath;
 use super::{StorageError, StorageResult};
 use crate::config::LogConfig;
+use crate::record;
 use crate::types::{CLUSTER_METADATA_TOPIC_NAME, TopicPartition};
 pub use append::{AppendOrigin, AppendTerms, LogAppendInfo};
 pub(super) use append::{index_interval_bytes, parse_marker, preallocated_bytes};
@@ -67,9 +67,11 @@ pub(super) use read::SearchPlan;
 pub use read::{AbortedTransaction, FetchDataInfo, FetchIsolation, FileSlice, TimestampAndOffset};
 pub(super) use replace::{CleanerSnapshot, LastRecord, Replacement, rename_segment, swap_file};
 pub(super) use retention::{remove_directory_later, run_later};
-#[allow(unused_imports, reason = "the cleaner and the scrub take it from here")]
 pub(super) use segments::SegmentView;
 pub(super) use state::{LogState, OffsetPosition};
+
+/// A stored batch may unpack to so many times what a batch may that is unpacked before it is stored: most are stored as they come.
+const DECOMPRESSED_LIMIT_FACTOR: usize = 8;
 
 /// How a log is opened.
 #[derive(Clone)]
@@ -383,6 +385,12 @@ impl Log {
         state.epochs_unwritten = false;
         Ok(())
     }
+}
+
+/// The bound on the decompressed records of a batch that is in a log, in bytes.
+pub(super) fn decompressed_limit(config: &LogConfig) -> usize {
+    let max_message_bytes = usize::try_from(config.max_message_bytes).unwrap_or(0);
+    record::decompressed_limit(max_message_bytes).saturating_mul(DECOMPRESSED_LIMIT_FACTOR)
 }
 
 /// The lock of a log. A panic under it takes the log directory offline: state that may be half changed is never served.

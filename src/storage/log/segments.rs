@@ -1,10 +1,10 @@
-//! The segments of a log as others see them: the cleaner, the scrub, `ottla verify`.
+//! The segments of a log as the scrub sees them.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Log, LogState};
+use super::Log;
 use crate::env::DiskFile;
 use crate::storage::StorageResult;
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
@@ -40,27 +40,22 @@ impl Log {
     pub(in crate::storage) fn segments(&self) -> StorageResult<Vec<SegmentView>> {
         let state = self.lock();
         self.check_usable(&state)?;
-        segments_of(&state)
+        let sealed = (0..state.sealed.len()).map(|index| {
+            Ok(SegmentView {
+                base_offset: state.sealed[index].base_offset(),
+                size: state.sealed_size(index)?,
+                next_base_offset: state.next_base_offset(index),
+                is_active: false,
+                files: state.sealed_files(index),
+            })
+        });
+        let active = SegmentView {
+            base_offset: state.active.base_offset(),
+            size: state.active.size,
+            next_base_offset: state.log_end_offset,
+            is_active: true,
+            files: state.active.files.clone(),
+        };
+        sealed.chain([Ok(active)]).collect()
     }
-}
-
-/// The segments of a log whose lock is held.
-pub(in crate::storage) fn segments_of(state: &LogState) -> StorageResult<Vec<SegmentView>> {
-    let sealed = (0..state.sealed.len()).map(|index| {
-        Ok(SegmentView {
-            base_offset: state.sealed[index].base_offset(),
-            size: state.sealed_size(index)?,
-            next_base_offset: state.next_base_offset(index),
-            is_active: false,
-            files: state.sealed_files(index),
-        })
-    });
-    let active = SegmentView {
-        base_offset: state.active.base_offset(),
-        size: state.active.size,
-        next_base_offset: state.log_end_offset,
-        is_active: true,
-        files: state.active.files.clone(),
-    };
-    sealed.chain([Ok(active)]).collect()
 }

@@ -4,8 +4,8 @@ use super::continuity::Readable;
 use super::indexes::Lookups;
 
 use super::read::{SearchPlan, TimestampAndOffset};
-use super::{Log, LogState};
-use crate::record::{BatchHeader, DEFAULT_DECOMPRESSED_LIMIT, check_crc, records};
+use super::{Log, LogState, decompressed_limit};
+use crate::record::{BatchHeader, CompressionType, check_crc, decompressed_estimate, records};
 use crate::storage::StorageResult;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
 use crate::storage::segment::{IndexState, read_header};
@@ -215,7 +215,11 @@ impl Log {
         wanted: impl Fn(i64, i64) -> bool,
     ) -> StorageResult<Option<TimestampAndOffset>> {
         let batch = self.whole_batch(plan, position, header)?;
-        let records = records(&batch, DEFAULT_DECOMPRESSED_LIMIT).map_err(|error| self.corrupt(error.to_string()))?;
+        let limit = decompressed_limit(&self.config());
+        let is_compressed = header.compression().is_ok_and(|codec| codec != CompressionType::None);
+        let memory = self.directory.memory();
+        let _held = is_compressed.then(|| memory.hold_work(decompressed_estimate(batch.len(), limit)));
+        let records = records(&batch, limit).map_err(|error| self.corrupt(error.to_string()))?;
         for record in records.iter() {
             let record = record.map_err(|error| self.corrupt(error.to_string()))?;
             if wanted(record.timestamp, record.offset) {
