@@ -92,6 +92,44 @@ impl Harness {
 
     /// A shard with what the log says and nothing else.
     pub fn reloaded(&self) -> GroupShard {
+        self.load((0..).zip(&self.log))
+    }
+
+    /// As `reloaded`, of what the cleaner leaves: below the first undecided record, the newest of each key that is not of an aborted
+    /// transaction, and in the end no tombstones.
+    pub fn reloaded_compacted(&self) -> GroupShard {
+        let end_of = |position: usize, producer: i64| {
+            self.log[position..].iter().find_map(|entry| match entry {
+                Entry::Marker(ended, result) if *ended == producer => Some(*result),
+                _ => None,
+            })
+        };
+        let is_open = |(position, entry): &(usize, &Entry)| matches!(entry, Entry::Pending(producer, _) if end_of(*position, *producer).is_none());
+        let stable = self.log.iter().enumerate().find(is_open).map_or(self.log.len(), |(position, _)| position);
+        let mut newest = BTreeMap::new();
+        for (position, entry) in self.log[..stable].iter().enumerate() {
+            let record = match entry {
+                Entry::Record(record) => record,
+                Entry::Pending(producer, record) if end_of(position, *producer) == Some(TransactionResult::Commit) => {
+                    record
+                }
+                Entry::Pending(..) | Entry::Marker(..) => continue,
+            };
+            newest.insert(GroupShard::encode(record).expect("encodes").key, position);
+        }
+        let stays = |position: usize, entry: &Entry| match entry {
+            Entry::Record(GroupRecord::Offset { value: None, .. } | GroupRecord::Group { value: None, .. }) => false,
+            Entry::Record(record) | Entry::Pending(_, record) => {
+                newest.get(&GroupShard::encode(record).expect("encodes").key) == Some(&position)
+            }
+            Entry::Marker(..) => true,
+        };
+        let log =
+            self.log.iter().enumerate().filter(|(position, entry)| *position >= stable || stays(*position, entry));
+        self.load(log.map(|(position, entry)| (position as i64, entry)))
+    }
+
+    fn load<'e>(&self, log: impl Iterator<Item = (i64, &'e Entry)>) -> GroupShard {
         let mut shard = GroupShard::new(self.config.clone(), 1_000_000);
         let through_the_log = |record: &GroupRecord| {
             let encoded = GroupShard::encode(record).expect("encodes");
@@ -99,7 +137,7 @@ impl Harness {
             assert_eq!(&decoded, record, "a record must survive its encoding");
             decoded
         };
-        for (offset, entry) in (0..).zip(&self.log) {
+        for (offset, entry) in log {
             match entry {
                 Entry::Record(record) => shard.replay(offset, through_the_log(record)),
                 Entry::Pending(producer, record) => {

@@ -187,6 +187,7 @@ impl World {
             groups.groups().map(|(group_id, _)| group_id.clone()).collect()
         };
         assert_eq!(names(shard), names(&reloaded));
+        self.check_compacted(&reloaded);
         for topic in ["t0", "t1", "t2"] {
             let (offset, is_unstable) = defined_offset(&self.harness.log, topic);
             assert_eq!(self.harness.committed(topic), offset.unwrap_or(-1), "{topic}");
@@ -202,6 +203,25 @@ impl World {
                 let loaded = reloaded.group(group_id).expect("in the log");
                 assert_eq!(group.durable(), loaded.durable());
                 assert_eq!(group.state(), loaded.state());
+            }
+        }
+    }
+}
+
+impl World {
+    /// KAFKA-17306, KAFKA-4704: what the cleaner leaves of the log loads, and to the same offsets and members. Only groups of which
+    /// nothing but an aborted transaction was ever known are gone.
+    fn check_compacted(&self, reloaded: &super::shard::GroupShard) {
+        let compacted = self.harness.reloaded_compacted();
+        assert_eq!(compacted.offsets(), reloaded.offsets());
+        for (group_id, group) in reloaded.groups() {
+            match compacted.group(group_id) {
+                Some(loaded) => assert_eq!(loaded, group),
+                None => assert!(
+                    group.is_empty()
+                        && group.protocol_type().is_none()
+                        && reloaded.offsets().of_group(group_id).next().is_none()
+                ),
             }
         }
     }

@@ -69,17 +69,16 @@ impl<S: StateMachine> Shards<S> {
     /// This broker leads the partition in this epoch: `start` makes the shard. For the same or an older epoch, and after the
     /// shutdown, nothing happens.
     pub fn on_elected(&self, partition: i32, leader_epoch: i32, start: impl FnOnce(TopicPartition) -> Handle<S>) {
-        let previous = {
-            let mut shards = self.shards.write();
-            let is_known = shards.get(&partition).is_some_and(|shard| shard.leader_epoch() >= leader_epoch);
-            if is_known || !self.is_active() {
-                return;
-            }
-            shards.insert(partition, start(TopicPartition::new(self.topic, partition)))
-        };
-        if let Some(previous) = previous {
+        let mut shards = self.shards.write();
+        let is_known = shards.get(&partition).is_some_and(|shard| shard.leader_epoch() >= leader_epoch);
+        if is_known || !self.is_active() {
+            return;
+        }
+        // First: what an earlier shard wrote after the log was read, the new one would not know.
+        if let Some(previous) = shards.remove(&partition) {
             previous.close();
         }
+        shards.insert(partition, start(TopicPartition::new(self.topic, partition)));
     }
 
     /// This broker leads the partition no more, since `leader_epoch` (`None`: the partition is deleted). Whoever waits is told
