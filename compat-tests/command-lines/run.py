@@ -80,12 +80,15 @@ class Ottla:
     def __init__(self, name):
         self.port, self.directory = free_port(), os.path.join(WORK, name)
         os.makedirs(self.directory)
+        self.start()
+
+    def start(self):
         log = os.path.join(self.directory, "log")
         command = [OTTLA, "--data", os.path.join(self.directory, "data")]
         settings = dict(BROKER, listeners=f"PLAINTEXT://127.0.0.1:{self.port}")
         for key, value in settings.items():
             command += ["--override", f"{key}={value}"]
-        self.process = subprocess.Popen(command, stdout=open(log, "w"), stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(command, stdout=open(log, "a"), stderr=subprocess.STDOUT)
         wait_for(self.port, self.process, log)
 
     def stop(self):
@@ -303,4 +306,5 @@ def main():
     sys.exit(1 if failed or failures or not same else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
