@@ -50,6 +50,8 @@ pub(super) struct SealedSegment {
     largest_timestamp: Cell<Option<TimestampOffset>>,
     /// The part whose headers may be sent without looking at them.
     checked: Cell<CheckedRange>,
+    /// As [`ActiveSegment::inherited`]; `u32::MAX`: all of it.
+    inherited: u32,
 }
 
 impl SealedSegment {
@@ -63,6 +65,7 @@ impl SealedSegment {
             indexes: Cell::new(IndexState::Unknown),
             largest_timestamp: Cell::new(None),
             checked: Cell::default(),
+            inherited: u32::MAX,
         }
     }
 
@@ -81,6 +84,7 @@ impl SealedSegment {
             indexes: Cell::new(IndexState::Sound),
             largest_timestamp: Cell::new(largest_timestamp),
             checked: Cell::new(CheckedRange::up_to(size)),
+            inherited: u32::MAX,
         }
     }
 
@@ -91,6 +95,11 @@ impl SealedSegment {
     /// What was checked of its headers since the start.
     pub(super) fn checked(&self) -> &Cell<CheckedRange> {
         &self.checked
+    }
+
+    /// Bytes at its beginning that this process neither wrote nor read with their checksums.
+    pub(super) fn inherited(&self) -> u64 {
+        if self.inherited == u32::MAX { u64::MAX } else { u64::from(self.inherited) }
     }
 
     /// Bytes of the segment; `None` before anybody asked the disk.
@@ -317,8 +326,9 @@ impl ActiveSegment {
         self.files.handle(SegmentFileKind::TimeIndex)?;
         self.seal_transactions()?;
         let largest_timestamp = (self.size > 0).then_some(self.largest_timestamp);
-        let sealed =
+        let mut sealed =
             SealedSegment::complete(self.base_offset(), self.size, largest_timestamp, self.aborted_entries > 0);
+        sealed.inherited = u32::try_from(self.inherited).unwrap_or(u32::MAX);
         sealed.checked.set(self.checked.get().and(CheckedRange::between(self.inherited, self.size)));
         Ok(sealed)
     }

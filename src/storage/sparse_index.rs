@@ -11,6 +11,8 @@ const MEMORY_ENTRIES_MAX: usize = 8192;
 /// Entries that wait for one write to the file.
 const PENDING_ENTRIES_MAX: usize = 512;
 const SEARCH_BLOCK_BYTES: usize = 4096;
+/// Blocks that a search chooses by the keys it has read; from then on it halves what is left.
+const GUESSES_MAX: usize = 3;
 
 /// One entry of an index file.
 pub(super) trait IndexEntry: Copy {
@@ -145,10 +147,42 @@ pub(super) fn partition_on_disk<E: IndexEntry>(
     Ok(first + bytes.chunks_exact(E::SIZE).map(E::decode).take_while(below).count())
 }
 
-/// The largest entry not above `key` among the first `count` of a file.
+/// The largest entry not above `key` among the first `count` of a file. Reads whole blocks: the keys of one tell where in the file the
+/// key should be, and offsets and times grow evenly, mostly. Where they do not it is a binary search over blocks.
 pub(super) fn floor_on_disk<E: IndexEntry>(file: &Arc<dyn DiskFile>, count: usize, key: i64) -> io::Result<Option<E>> {
-    let not_above = partition_on_disk::<E>(file, count, |entry| entry.key() <= key)?;
-    not_above.checked_sub(1).map(|last| read_entry(&**file, last)).transpose()
+    let per_block = SEARCH_BLOCK_BYTES / E::SIZE;
+    let (mut low, mut high) = (0, count.div_ceil(per_block));
+    let (mut floor, mut guess, mut guesses) = (None, None, 0);
+    let mut bytes = vec![0; per_block.min(count) * E::SIZE];
+    // Invariant: the entries of blocks before `low` are not above the key, `floor` the last of them; those from `high` on are above.
+    while low < high {
+        let block = guess.filter(|_| guesses <= GUESSES_MAX).unwrap_or(low + (high - low) / 2).clamp(low, high - 1);
+        let first = block * per_block;
+        let bytes = &mut bytes[..per_block.min(count - first) * E::SIZE];
+        file.read_exact_at(bytes, (first * E::SIZE) as u64)?;
+        let entries = bytes.chunks_exact(E::SIZE).map(E::decode);
+        let (Some(head), Some(tail)) = (entries.clone().next(), entries.clone().next_back()) else { break };
+        if key < head.key() {
+            high = block;
+        } else if key >= tail.key() {
+            floor = Some(tail);
+            low = block + 1;
+        } else {
+            return Ok(entries.take_while(|entry| entry.key() <= key).last());
+        }
+        guess = extrapolate(head.key(), tail.key(), entries.len(), key).map(|behind| {
+            let wanted = first as i128 + behind;
+            usize::try_from(wanted.max(0)).unwrap_or(usize::MAX) / per_block
+        });
+        guesses += 1;
+    }
+    Ok(floor)
+}
+
+/// How many entries behind the first of `entries` a key should stand, if the keys from `head` to `tail` tell.
+fn extrapolate(head: i64, tail: i64, entries: usize, key: i64) -> Option<i128> {
+    let (span, distance) = (i128::from(tail) - i128::from(head), i128::from(key) - i128::from(head));
+    (span > 0).then(|| distance * (entries as i128 - 1) / span)
 }
 
 /// An entry of `.index` (`OffsetIndex`): 4 bytes offset relative to the base offset, 4 bytes position.
@@ -253,5 +287,34 @@ mod tests {
         }
         assert_eq!(index.floor(0), Floor::OnDisk(index.start));
         assert_eq!(floor_on_disk::<OffsetEntry>(&file, 0, 5).unwrap(), None);
+    }
+
+    #[test]
+    fn finds_the_floor_however_uneven_the_keys_are() {
+        let times: [fn(i64) -> i64; 6] = [
+            |number| number,
+            |number| number * number * number,
+            |number| if number < 5_000 { number } else { i64::MAX - 20_000 + number },
+            |number| if number % 700 == 0 { number << 30 } else { ((number / 700 * 700) << 30) + number % 700 },
+            |number| i64::MIN + number,
+            // Sorted, and many alike.
+            |number| number / 900,
+        ];
+        for time in times {
+            let (file, mut index) = (file(), SparseIndex::default());
+            for number in 0..10_000 {
+                index.push(TimeEntry { timestamp: time(number), relative_offset: number as i32 });
+            }
+            index.write(&*file).unwrap();
+            for count in [0, 1, 341, 342, 5_001, 10_000] {
+                for asked in
+                    (0..10_000).step_by(97).flat_map(|number| [-1, 0, 1].map(|by| time(number).saturating_add(by)))
+                {
+                    let not_above = (0..count as i64).rev().find(|number| time(*number) <= asked);
+                    let found = floor_on_disk::<TimeEntry>(&file, count, asked).unwrap();
+                    assert_eq!(found.map(|entry| i64::from(entry.relative_offset)), not_above, "{asked} of {count}");
+                }
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::append::index_interval_bytes;
+use super::timestamps::LargestUpTo;
 use super::{Log, LogState};
 use crate::env::{DiskFile, OpenMode};
 use crate::storage::StorageResult;
@@ -131,8 +132,9 @@ impl Log {
             log => log.map_err(|error| files.read_error(SegmentFileKind::Log, &error))?,
         };
         let built = build(&files, log, size, interval)?;
-        let state = self.lock();
+        let mut state = self.lock();
         self.check_usable(&state)?;
+        state.largest_up_to = LargestUpTo::default();
         // The same segment, or another one by now?
         let Some(index) = state.sealed_at(base_offset).filter(|_| state.replacements == replacements) else {
             return Ok(());

@@ -34,6 +34,8 @@ mod segments;
 mod state;
 mod timestamps;
 #[cfg(test)]
+mod timestamps_tests;
+#[cfg(test)]
 mod transaction_tests;
 mod transactions;
 mod truncate;

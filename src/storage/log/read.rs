@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::continuity::{CheckedRange, Readable};
 use super::{Log, LogState};
 use crate::env::DiskFile;
+use crate::record::BatchHeader;
 use crate::storage::batch_scan::{BatchScanner, Scanned};
 use crate::storage::log::state::OffsetPosition;
 use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
@@ -121,6 +122,8 @@ pub(in crate::storage) struct Located {
     pub(super) start: u64,
     pub(in crate::storage) position: u64,
     pub(in crate::storage) batch_size: usize,
+    /// The batch's header, if it had to be read.
+    pub(super) header: Option<BatchHeader>,
     /// The index pointed elsewhere.
     index_is_wrong: bool,
 }
@@ -209,7 +212,7 @@ impl Log {
             // No header where one must be.
             Err(_) => return self.around_damage(plan, offset, limit(0, plan.size as usize)?).map(Some),
         };
-        let Some(Located { start, position, batch_size, index_is_wrong }) = located else {
+        let Some(Located { start, position, batch_size, index_is_wrong, .. }) = located else {
             let start = plan.search_start(offset)?.map_or(0, |(start, _)| start);
             let nothing = Readable { position: plan.size, batch_size: 0, end: plan.size, is_damaged: false };
             let found = self.check_headers(plan, offset, start, nothing)?;
@@ -270,7 +273,7 @@ impl Log {
             replacements: state.replacements,
             needs_indexes,
             end_offset: state.next_base_offset(index),
-            inherited: u64::MAX,
+            inherited: state.sealed[index].inherited(),
             checked: state.sealed[index].checked().get(),
         })
     }
@@ -317,19 +320,25 @@ fn open_index(files: &SegmentFiles, limit: usize) -> StorageResult<Option<(Arc<d
 impl SearchPlan {
     /// Position and size of the first batch whose last offset is not below `offset`; `None` if the segment ends before.
     pub(in crate::storage) fn locate(&self, offset: i64) -> StorageResult<Option<(u64, usize)>> {
-        match self.search(offset)? {
-            Ok(located) => Ok(located.map(|located| (located.position, located.batch_size))),
-            Err(reason) => Err(self.broken(&reason)),
-        }
+        Ok(self.locate_with_header(offset)?.map(|located| (located.position, located.batch_size)))
+    }
+
+    /// As [`SearchPlan::locate`], with what was learnt on the way.
+    pub(super) fn locate_with_header(&self, offset: i64) -> StorageResult<Option<Located>> {
+        self.search(offset)?.map_err(|reason| self.broken(&reason))
     }
 
     /// As [`SearchPlan::locate`]; the inner error says why there is no batch where one must be.
     fn search(&self, offset: i64) -> StorageResult<Result<Option<Located>, String>> {
         if let SearchStart::Found(position, batch_size) = self.start {
-            return Ok(Ok(Some(Located { start: position, position, batch_size, index_is_wrong: false })));
+            let (start, header) = (position, None);
+            return Ok(Ok(Some(Located { start, position, batch_size, header, index_is_wrong: false })));
         }
-        let located = |start, found: Option<(u64, usize)>, index_is_wrong| {
-            found.map(|(position, batch_size)| Located { start, position, batch_size, index_is_wrong })
+        let located = |start, found: Option<(u64, BatchHeader)>, index_is_wrong| {
+            found.map(|(position, header)| {
+                let batch_size = header.size_in_bytes();
+                Located { start, position, batch_size, header: Some(header), index_is_wrong }
+            })
         };
         let Some((start, indexed)) = self.search_start(offset)? else {
             return Ok(self.scan(0, None, offset)?.map(|found| located(0, found, false)));
@@ -374,7 +383,7 @@ impl SearchPlan {
         start: u64,
         indexed: Option<i64>,
         offset: i64,
-    ) -> StorageResult<Result<Option<(u64, usize)>, String>> {
+    ) -> StorageResult<Result<Option<(u64, BatchHeader)>, String>> {
         let mut scanner = BatchScanner::new(self.log.clone(), start, self.size);
         let mut expected = indexed;
         loop {
@@ -387,7 +396,7 @@ impl SearchPlan {
                         return Ok(Err(format!("offset {expected} points to offset {found} at position {start}")));
                     }
                     if header.last_offset() >= offset {
-                        return Ok(Ok(Some((position, header.size_in_bytes()))));
+                        return Ok(Ok(Some((position, header))));
                     }
                 }
                 Scanned::End if expected.is_some() => {

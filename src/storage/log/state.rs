@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::flush::FlushState;
+use super::timestamps::LargestUpTo;
 use crate::config::LogConfig;
 use crate::mutant;
 use crate::storage::StorageResult;
@@ -46,6 +47,8 @@ pub(in crate::storage) struct LogState {
     pub(in crate::storage) snapshot_offset: i64,
     pub(in crate::storage) flush: FlushState,
     pub(in crate::storage) closed: bool,
+    /// For offsets by timestamp.
+    pub(in crate::storage) largest_up_to: LargestUpTo,
 }
 
 impl LogState {

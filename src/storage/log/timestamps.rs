@@ -1,9 +1,8 @@
 //! Offsets by timestamp (ListOffsets).
 
 use super::continuity::Readable;
-use super::indexes::Lookups;
-
-use super::read::{SearchPlan, TimestampAndOffset};
+use super::indexes::{Lookups, Unready};
+use super::read::{Located, SearchPlan, TimestampAndOffset};
 use super::{Log, LogState, decompressed_limit};
 use crate::record::{BatchHeader, CompressionType, check_crc, decompressed_estimate, records};
 use crate::storage::StorageResult;
@@ -13,27 +12,21 @@ use crate::storage::segment_files::{SegmentFileKind, SegmentFiles};
 use crate::storage::sparse_index::{Floor, TimeEntry, floor_on_disk};
 
 impl Log {
-    /// The first record whose timestamp is not below `timestamp` (`fetchOffsetByTimestamp`); `None` if there is none.
+    /// The first record whose timestamp is not below `timestamp` (`fetchOffsetByTimestamp`); `None` if there is none. What it reads
+    /// grows with the logarithm of the log's segments and of a segment's index entries.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> StorageResult<Option<TimestampAndOffset>> {
         let mut from_offset = i64::MIN;
         loop {
             let found = self.with_indexes(|state| {
-                let (mut index, mut lookups) = (0, Lookups::default());
-                while index <= state.sealed.len() {
-                    let end = if index < state.sealed.len() { state.next_base_offset(index) } else { i64::MAX };
-                    // What ends before the start of the log is no part of it, though its files may be there still.
-                    if end > state.log_start_offset.max(from_offset) {
-                        match self.largest_timestamp(state, index, &mut lookups)? {
-                            Err(unready) => return Ok(Err(unready)),
-                            Ok(largest) if largest.timestamp >= timestamp => break,
-                            Ok(_) => {}
-                        }
-                    }
-                    index += 1;
-                }
-                if index > state.sealed.len() || state.log_end_offset == state.log_start_offset {
+                if state.log_end_offset == state.log_start_offset {
                     return Ok(Ok(None));
                 }
+                // What ends before the start of the log is no part of it, though its files may be there still.
+                let index = match self.segment_reaching(state, timestamp, state.log_start_offset.max(from_offset))? {
+                    Ok(Some(index)) => index,
+                    Ok(None) => return Ok(Ok(None)),
+                    Err(unready) => return Ok(Err(unready)),
+                };
                 let (indexed, newest) = self.time_index_floor(state, index, timestamp)?;
                 let plan = self.plan_search(state, indexed.max(state.log_start_offset))?;
                 // Where the search begins if the entry is wrong.
@@ -43,16 +36,56 @@ impl Log {
                 Ok(Ok(Some((plan, newest, whole, state.log_start_offset))))
             })?;
             let Some((plan, newest, whole, log_start_offset)) = found else { return Ok(None) };
-            let plan = if self.time_entry_holds(&plan, newest)? { plan } else { whole };
+            let (plan, begin) = match begin_behind(&plan, newest)? {
+                Some(begin) => (plan, begin),
+                None => {
+                    let begin = Begin::at(&whole)?;
+                    (whole, begin)
+                }
+            };
             let wanted = |record_timestamp, offset| record_timestamp >= timestamp && offset >= log_start_offset;
-            if let Some((position, _)) = plan.locate(plan.search_offset)?
-                && let Some(found) = self.first_record(&plan, position, timestamp, wanted)?
+            if let Some(begin) = begin
+                && let Some(found) = self.first_record(&plan, begin, timestamp, wanted)?
             {
                 return Ok(Some(found));
             }
             // Its newest records lie below the start of the log: later segments may still have what is looked for.
             let Some(next) = plan.next_base_offset else { return Ok(None) };
             from_offset = next;
+        }
+    }
+
+    /// The number of the first segment that ends behind `start` and has a record of this time or a later one.
+    fn segment_reaching(
+        &self,
+        state: &mut LogState,
+        timestamp: i64,
+        start: i64,
+    ) -> StorageResult<Result<Option<usize>, Unready>> {
+        let count = state.sealed.len();
+        let first =
+            if start >= state.active.base_offset() { count } else { state.sealed_index_for(start).unwrap_or(0) };
+        let first_offset = state.sealed.get(first).map_or(state.active.base_offset(), |segment| segment.base_offset());
+        let of = (first_offset, state.replacements);
+        if state.largest_up_to.of != of {
+            state.largest_up_to = LargestUpTo { of, timestamps: Vec::new() };
+        }
+        let mut lookups = Lookups::default();
+        loop {
+            let LargestUpTo { timestamps, .. } = &state.largest_up_to;
+            let before = timestamps.last().copied();
+            if before >= Some(timestamp) {
+                return Ok(Ok(Some(first + timestamps.partition_point(|largest| *largest < timestamp))));
+            }
+            let index = first + timestamps.len();
+            let largest = match self.largest_timestamp(state, index, &mut lookups)? {
+                Ok(largest) => largest.timestamp,
+                Err(unready) => return Ok(Err(unready)),
+            };
+            if index >= count {
+                return Ok(Ok((largest >= timestamp).then_some(count)));
+            }
+            state.largest_up_to.timestamps.push(before.map_or(largest, |before| before.max(largest)));
         }
     }
 
@@ -89,8 +122,8 @@ impl Log {
             largest = Some((plan, timestamp));
         }
         let Some((plan, timestamp)) = largest else { return Ok(None) };
-        let Some((position, _)) = plan.locate(plan.search_offset)? else { return Ok(None) };
-        self.first_record(&plan, position, timestamp, |record_timestamp, offset| {
+        let Some(begin) = Begin::at(&plan)? else { return Ok(None) };
+        self.first_record(&plan, begin, timestamp, |record_timestamp, offset| {
             record_timestamp == timestamp && offset >= log_start_offset
         })
     }
@@ -105,18 +138,6 @@ impl Log {
             largest = largest.max(Some(header.max_timestamp).filter(|timestamp| *timestamp >= 0));
         }
         Ok(largest)
-    }
-
-    /// Whether the batch at the offset of a time index entry has the entry's timestamp; otherwise the entry cannot be used. Batches
-    /// below the start of the log are not asked.
-    fn time_entry_holds(&self, plan: &SearchPlan, newest: Option<(i64, i64)>) -> StorageResult<bool> {
-        let Some((timestamp, offset)) = newest.filter(|(_, offset)| *offset == plan.search_offset) else {
-            return Ok(true);
-        };
-        let Some((position, _)) = plan.locate(offset)? else { return Ok(false) };
-        let header = read_header(&*plan.log, position);
-        let header = header.map_err(|error| plan.files.read_error(SegmentFileKind::Log, &error))?;
-        Ok(header.is_some_and(|header| header.max_timestamp == timestamp && header.last_offset() == offset))
     }
 
     /// The offset in a segment's time index that a search for `timestamp` may start from, and the entry that says so: its timestamp
@@ -152,11 +173,11 @@ impl Log {
         Ok((entry.map_or(base_offset, |(_, offset)| offset), entry))
     }
 
-    /// The first record from a position on that is `wanted`, looking only into batches that reach `timestamp`.
+    /// The first record that is `wanted`, looking only into batches that reach `timestamp`.
     fn first_record(
         &self,
         plan: &SearchPlan,
-        position: u64,
+        Begin { start, position }: Begin,
         timestamp: i64,
         wanted: impl Fn(i64, i64) -> bool,
     ) -> StorageResult<Option<TimestampAndOffset>> {
@@ -166,7 +187,7 @@ impl Log {
             match scanner.next().map_err(failure)? {
                 Scanned::Batch { position, header } if header.max_timestamp >= timestamp => {
                     if let Some(found) = self.first_record_in(plan, position, &header, &wanted)? {
-                        self.check_found(plan, position, position + header.size_in_bytes() as u64)?;
+                        self.check_found(plan, start, position, position + header.size_in_bytes() as u64)?;
                         return Ok(Some(found));
                     }
                 }
@@ -176,7 +197,7 @@ impl Log {
                 }
                 Scanned::Batch { .. } => {}
                 Scanned::End => {
-                    self.check_found(plan, plan.size, plan.size)?;
+                    self.check_found(plan, start, plan.size, plan.size)?;
                     return Ok(None);
                 }
                 Scanned::Broken { position, reason } => {
@@ -186,9 +207,8 @@ impl Log {
         }
     }
 
-    /// Fails if the headers up to a batch that was found, or up to the end, are not right.
-    fn check_found(&self, plan: &SearchPlan, position: u64, end: u64) -> StorageResult<()> {
-        let start = plan.search_start(plan.search_offset)?.map_or(0, |(start, _)| start);
+    /// Fails if the headers from `start` up to a batch that was found, or up to the end, are not right.
+    fn check_found(&self, plan: &SearchPlan, start: u64, position: u64, end: u64) -> StorageResult<()> {
         let found = Readable { position, batch_size: 0, end, is_damaged: false };
         let checked = self.check_headers(plan, plan.search_offset, start, found)?;
         if checked.position == position {
@@ -232,6 +252,49 @@ impl Log {
         }
         Ok(None)
     }
+}
+
+/// The largest timestamp of the sealed segments up to each, from one of them on, as far as anybody asked: it never falls, so that it
+/// can be searched, where the timestamps themselves may go back and forth.
+#[derive(Default)]
+pub(in crate::storage) struct LargestUpTo {
+    /// The first segment's base offset and [`LogState::replacements`]; where they differ the rest is of no use.
+    of: (i64, u64),
+    timestamps: Vec<i64>,
+}
+
+/// Where batches are looked into: at `position`, and it was found by way of the header at `start`.
+struct Begin {
+    start: u64,
+    position: u64,
+}
+
+impl Begin {
+    /// At the batch with the plan's offset; `None` if the segment ends before.
+    fn at(plan: &SearchPlan) -> StorageResult<Option<Self>> {
+        let located = plan.locate_with_header(plan.search_offset)?;
+        Ok(located.map(|Located { start, position, .. }| Self { start, position }))
+    }
+}
+
+/// Where a search goes on behind a time index entry, by its timestamp and offset; the outer `None` if the entry is wrong: the batch at its
+/// offset must have its timestamp. Batches below the start of the log are not asked.
+fn begin_behind(plan: &SearchPlan, newest: Option<(i64, i64)>) -> StorageResult<Option<Option<Begin>>> {
+    let Some((timestamp, offset)) = newest.filter(|(_, offset)| *offset == plan.search_offset) else {
+        return Begin::at(plan).map(Some);
+    };
+    let Some(Located { start, position, batch_size, header, .. }) = plan.locate_with_header(offset)? else {
+        return Ok(None);
+    };
+    let header = match header {
+        None => {
+            read_header(&*plan.log, position).map_err(|error| plan.files.read_error(SegmentFileKind::Log, &error))?
+        }
+        known => known,
+    };
+    let holds = header.is_some_and(|header| header.max_timestamp == timestamp && header.last_offset() == offset);
+    // Index and header agree that this batch is older than what is looked for: its checksum need not be read.
+    Ok(holds.then_some(Some(Begin { start, position: position + batch_size as u64 })))
 }
 
 fn time_floor_on_disk(files: &SegmentFiles, limit: usize, key: i64) -> StorageResult<Option<TimeEntry>> {

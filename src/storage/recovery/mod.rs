@@ -193,6 +193,7 @@ impl Loader<'_> {
             snapshot_offset: log_start_offset,
             flush: Default::default(),
             closed: false,
+            largest_up_to: Default::default(),
         }
     }
 
