@@ -3,10 +3,12 @@
 A run is a `dict` with the names of bench_driver's report: wall_seconds, requests, records, bytes, broker_cpu_seconds,
 voluntary_switches, involuntary_switches, rss_bytes, latency_us, measures, checked; what a client cannot tell is missing.
 """
+import glob
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -18,6 +20,17 @@ from accounting import Meter
 RUN_SECONDS_MAX = 600
 ATTACH_SECONDS = 0.5  # perf to a JVM of some hundred threads
 SYSTEM_CALLS = "raw_syscalls:sys_enter"
+
+
+def batches_of(directory, topic):
+    """How many batches a topic has, by the headers in a broker's files."""
+    count = 0
+    for path in glob.glob(f"{directory}/**/{topic}-*/*.log", recursive=True):
+        with open(path, "rb") as log:
+            while len(head := log.read(12)) == 12 and (length := struct.unpack_from(">i", head, 8)[0]) > 0:
+                log.seek(length, os.SEEK_CUR)
+                count += 1
+    return count
 
 
 class Void(Exception):
@@ -189,8 +202,21 @@ class Clients:
             raise Void(f"rdkafka_performance delivered less than {records} records: {output[-500:]}")
         sample = meter.sample()
         sample.update(wall_seconds=int(found[-1][2]) / 1000, records=records, bytes=records * record_bytes, noise=meter.foreign_share(),
-                      checked=self.read_back(broker, topic, partitions, records))
+                      topic=topic, checked=self.read_back(broker, topic, partitions, records))
         return sample
+
+    def agreement(self, broker, records, record_bytes=1024, partitions=6, **properties):
+        """rdkafka_performance, and then our driver with what that turned out to send: as many records a batch, one batch a request, as many
+        requests a second, one connection, an idempotent producer, acks=all."""
+        official = self.rdkafka_producer(broker, records, record_bytes, partitions, **properties)
+        batches = batches_of(broker.directory, official["topic"])
+        if batches == 0:
+            raise Void(f"no batch of {official['topic']} was found below {broker.directory}")
+        own = self.driver(broker, "w1", records=records, record_bytes=record_bytes, partitions=partitions,
+                          batch_records=max(1, round(records / batches)), rate=batches / official["wall_seconds"])
+        of = lambda run: {"cpu_per_gb": run["broker_cpu_seconds"] / run["bytes"] * 1e9, "seconds": run["wall_seconds"]}  # noqa: E731
+        return {"measures": {"librdkafka": {**of(official), "batches": batches}, "raw": {**of(own), "batches": own["requests"]}},
+                "checked": {"librdkafka": official["checked"], "raw": own["checked"]}}
 
     def rdkafka_consumer(self, broker, topic, partitions):
         """librdkafka's rdkafka_performance -C, without a group."""

@@ -14,7 +14,7 @@ from measures import Measure
 
 # A run of a moment's noise is worth another try; a broker that fails twice in a round has failed.
 TRIES = 2
-DELETED_SECONDS = 1.0  # log.segment.delete.delay.ms and some
+DELETED_SECONDS, MANY_DELETED_SECONDS = 1.0, 10.0  # log.segment.delete.delay.ms and some
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Cell:
     rounds_max: Optional[int] = None  # of what takes minutes
     own_broker: bool = False  # each run starts one
     count: Optional[Callable] = None  # a run whose system calls are counted
+    keeps: bool = False  # its topics stay until it is over: an ext4 without a journal walks over inodes that were deleted a moment ago
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Comparison:
         self.clients, self.brokers, self.rounds, self.scale, self.touch = clients, brokers, rounds, scale, touch
         self.samples, self.voids, self.peak = [], [], {}
 
-    def sweep(self, keep=()):
+    def sweep(self, keep=(), seconds=DELETED_SECONDS):
         """Deletes the topics of the runs, and lets the brokers unlink their files, which must not count in the next run."""
         deleted = 0
         for broker in self.brokers:
@@ -107,7 +108,7 @@ class Comparison:
             deleted += topics.delete_all(client, keep=keep)
             client.socket.close()
         if deleted:
-            time.sleep(DELETED_SECONDS)
+            time.sleep(seconds)
 
     def one_run(self, workload, cell, broker, scale, prepared, drive=None):
         for attempt in range(TRIES):
@@ -117,7 +118,8 @@ class Comparison:
                         self.clients.driver(None, "touch", gib=cell.touch_gib * max(scale, 0.1))
                     started = time.time()
                     sample = (drive or cell.drive)(self.clients, broker, scale, prepared)
-                    self.sweep(keep=[one for one in prepared.values() if one])
+                    if not cell.keeps:
+                        self.sweep(keep=[one for one in prepared.values() if one])
                     break
             except (Void, OSError, ValueError) as error:
                 self.void(workload, cell, broker, error)
@@ -163,7 +165,7 @@ class Comparison:
         self.count_system_calls(workload, cell, prepared, figures)
         if not cell.own_broker:
             figures.append(self.peaks())
-        self.sweep()
+        self.sweep(seconds=MANY_DELETED_SECONDS if cell.keeps else DELETED_SECONDS)
         figures = [figure for figure in figures if any(figure.runs.values())]
         for figure in figures:
             self.tell(workload, cell, figure)

@@ -11,7 +11,7 @@ import plot  # noqa: E402
 import report  # noqa: E402
 from clients import Clients, Void  # noqa: E402
 from compare import ALONE, Comparison, say  # noqa: E402
-from workloads import FLOORS, QUICK, WORKLOADS  # noqa: E402
+from workloads import FIRST, FLOORS, QUICK, WORKLOADS  # noqa: E402
 
 
 def arguments():
@@ -32,7 +32,7 @@ def arguments():
     options.clients = set((options.clients or ("raw" if options.quick else "raw,java,librdkafka")).split(","))
     if options.warm_up is None:
         options.warm_up = (2 if options.quick else 40) if options.against == "kafka" else 1
-    names = options.workloads or list(QUICK if options.quick else WORKLOADS)
+    names = sorted(options.workloads or (QUICK if options.quick else WORKLOADS), key=lambda name: not name.upper().startswith(FIRST))
     options.chosen = {}
     for name in names:
         workload, _, cell = name.partition(":")
@@ -122,6 +122,7 @@ def main():
 
 def write(options, out, results, floors, surroundings, comparison, sides):
     """table.md, all.json, and for each workload its JSON, SVG and PNG; the text of table.md."""
+    results = {workload: results[workload] for workload in WORKLOADS if workload in results}  # in another order than they were run
     floor = floor_figures(floors)
     words = report.table(results, sides, floor)
     if comparison.peak:

@@ -43,6 +43,10 @@ def w1():
         Cell("raw", driver("w1", records=RECORDS), [
             cpu_per_gb(0.7, floor=RECEIVE_AND_APPEND), megabytes(1.3, 1.6), switches(), latency("p50"), latency("p99")],
             touch_gib=3, count=counted("w1", records=RECORDS)),
+        Cell("raw as librdkafka", lambda clients, broker, scale, _: clients.agreement(broker, int(RECORDS * scale), **RDKAFKA_BULK), [
+            within("raw to rdkafka_performance, same batches and rate: broker CPU", "raw.cpu_per_gb", "librdkafka.cpu_per_gb"),
+            own("librdkafka.cpu_per_gb", "CPU-s/GB", name="rdkafka_performance: broker CPU-s/GB"), own("raw.cpu_per_gb", "CPU-s/GB", name="raw: broker CPU-s/GB")],
+            client="librdkafka", touch_gib=3),
     ]
 
 
@@ -133,13 +137,16 @@ def w8():
 
 
 def w10():
-    def cell(partitions, fetch, create):
+    def cell(partitions, fetch):
         return Cell(f"{partitions:,} partitions", driver("w10", seconds=3, partitions=partitions), [
             own("fetch_cpu_us", "µs", fetch, name="fetch, one with news: broker CPU"), own("wake_cpu_us", "µs", name="produce and wake-up: broker CPU"),
             own("wake_us.p50", "µs", name="produce and wake-up: p50"), own("spread_cpu_us", "µs", name="produce over all of them: broker CPU"),
-            own("create_seconds", "s", create and create[0], create and create[1], "creation until all serve"),
+            own("create_seconds", "s", name="creation until all serve, where files were deleted before"),
             own("rss_bytes_at_the_end", "MiB", scale=1 / (1 << 20), name="RSS after")], slow=partitions > 2_000, rounds_max=1 if partitions > 2_000 else None)
-    return [cell(6, None, None), cell(2_000, 0.05, (0.05, 0.01)), cell(MANY_PARTITIONS, None, None)]
+    made = Cell("2,000 partitions, made", driver("w10", seconds=1, partitions=2_000), [
+        own("create_seconds", "s", 0.05, 0.01, "creation until all serve"), own("create_cpu_seconds", "CPU-s", name="creation: broker CPU")],
+        keeps=True, rounds_max=3)
+    return [made, cell(6, None), cell(2_000, 0.05), cell(MANY_PARTITIONS, None)]
 
 
 def w11():
@@ -192,3 +199,4 @@ WORKLOADS = {
     "W14": ("restart after kill -9", w14), "W15": ("administration", w15), "W16": ("isolation", w16), "LAWS": ("how costs grow: ratios within one broker", laws),
 }
 QUICK = ("W1", "W3", "W5")
+FIRST = "W10"  # before others delete files: see Cell.keeps

@@ -1,4 +1,6 @@
 """What is counted: each case prepares a connection once, then sends the same requests again and again."""
+import itertools
+
 import frames as f
 from frames import Reader
 
@@ -37,6 +39,22 @@ def producing(count, size, burst=1, **options):
     def prepare(client, name):
         topic = f.create_topic(client, name, 1)
         return Load(client, f.produce(topic, f.records(count, size, **options)), f.produced, burst)
+    return prepare
+
+
+def producing_in_turn(producers):
+    """One record of one idempotent producer after the other. What the partition knows of all the others must not matter."""
+    def prepare(client, name):
+        topic, sent, turn = f.create_topic(client, name, 1), [0] * producers, itertools.cycle(range(producers))
+
+        def frame():
+            producer = next(turn)
+            records = f.records(1, 100, producer_id=producer, producer_epoch=0, sequence=sent[producer])
+            sent[producer] += 1
+            return f.produce(topic, records)
+        load = Load(client, frame, f.produced)
+        load.run(producers)
+        return load
     return prepare
 
 
@@ -82,6 +100,8 @@ CASES = {
     "produce 1 x 100 B, 5 in flight": producing(1, 100, burst=5),
     "produce 120 x 1 KiB": producing(120, 1024),
     "produce 1,200 x 100 B": producing(1_200, 100),
+    "produce 1 x 100 B, 1 producer id": producing_in_turn(1),
+    "produce 1 x 100 B, 10,000 producer ids": producing_in_turn(10_000),
     "fetch 1 x 100 B": fetching(1, 1, 100),
     "fetch 1 MiB": fetching(1, 120, 1024, batches=12),
     "fetch nothing": fetching(1, 1, 100, with_news=False),
