@@ -484,3 +484,52 @@ fn a_large_session_answers_with_the_partition_that_has_news() {
     let partition: Arc<_> = broker.services.replicas.partition_by_name("t", 5).unwrap();
     assert_eq!(partition.waiting().0, 0);
 }
+
+#[test]
+fn an_unknown_isolation_level_is_refused_and_not_read_as_another() {
+    let broker = TestBroker::new();
+    let id = broker.create_topic("t", 1, &[]);
+    append(&broker, 0, &["one"]);
+    let unknown = ResponseError::UnknownServerError.code();
+    for level in [-1, 2] {
+        for version in [4, 7, 12] {
+            let request = fetch_request("t", Uuid::nil(), vec![fetch_partition(0, 0)]).with_isolation_level(level);
+            let response = fetched(&broker, version, request);
+            assert_eq!(partitions(&response), [(0, unknown, 0)], "v{version}");
+            assert_eq!(response.error_code, if version >= 7 { unknown } else { 0 });
+        }
+        let response =
+            fetched(&broker, 17, fetch_request("t", id, vec![fetch_partition(0, 0)]).with_isolation_level(level));
+        assert_eq!((response.error_code, response.responses.len()), (unknown, 0));
+        let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(-1);
+        let topic = ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+        let answer = list_offsets::handle(&broker.services, &context(2, 7), request.with_isolation_level(level));
+        let listed = now(answer).topics[0].partitions[0].clone();
+        assert_eq!((listed.error_code, listed.offset), (unknown, -1));
+    }
+}
+
+#[test]
+fn a_follower_is_refused_by_its_epoch_and_is_told_no_endpoints() {
+    let broker = TestBroker::new();
+    let id = broker.create_topic("t", 1, &[]);
+    append(&broker, 0, &["one"]);
+    let epoch = broker.services.replicas.partition_by_name("t", 0).unwrap().leader_epoch();
+    let asked = |replica: i32, epoch: i32| {
+        let partition = fetch_partition(0, 0).with_current_leader_epoch(epoch);
+        let mut request = fetch_request("t", id, vec![partition]);
+        request.replica_state.replica_id = replica.into();
+        fetched(&broker, 17, request)
+    };
+    let code = |response: &FetchResponse| response.responses[0].partitions[0].error_code;
+    let without_epoch = asked(7, -1);
+    assert_eq!(code(&without_epoch), ResponseError::NotLeaderOrFollower.code());
+    assert!(without_epoch.node_endpoints.is_empty());
+    assert_eq!(without_epoch.responses[0].partitions[0].current_leader.leader_epoch, epoch);
+    assert_eq!(code(&asked(7, epoch)), ResponseError::UnknownLeaderEpoch.code());
+    assert_eq!(code(&asked(7, epoch + 1)), ResponseError::UnknownLeaderEpoch.code());
+    // Whatever is below zero is no epoch.
+    assert_eq!(code(&asked(7, -2)), ResponseError::NotLeaderOrFollower.code());
+    assert_eq!(code(&asked(-1, -2)), 0);
+}

@@ -32,10 +32,11 @@ pub fn handle(
     context: &RequestContext,
     request: ListOffsetsRequest,
 ) -> Answer<ListOffsetsResponse> {
-    let isolation = (request.replica_id.0 == CONSUMER_REPLICA_ID).then_some(match request.isolation_level {
-        1 => FetchIsolation::TransactionCommitted,
-        _ => FetchIsolation::HighWatermark,
-    });
+    let Some(isolation) = FetchIsolation::from_level(request.isolation_level) else {
+        // Kafka's handler fails with it.
+        return Answer::Now(refusal(&request, ResponseError::UnknownServerError, context.api_version));
+    };
+    let isolation = (request.replica_id.0 == CONSUMER_REPLICA_ID).then_some(isolation);
     let duplicates = duplicates(&request.topics);
     let mut answered_duplicates = HashSet::new();
     let mut topics: IndexMap<&str, Vec<ListOffsetsPartitionResponse>> = IndexMap::new();
@@ -64,6 +65,15 @@ pub fn handle(
         ListOffsetsTopicResponse::default().with_name(name).with_partitions(partitions)
     });
     Answer::Now(ListOffsetsResponse::default().with_topics(topics.collect()))
+}
+
+/// Refuses a whole request (`ListOffsetsRequest.getErrorResponse`).
+fn refusal(request: &ListOffsetsRequest, error: ResponseError, version: i16) -> ListOffsetsResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let refused = topic.partitions.iter().map(|partition| answer(partition.partition_index, version, Err(error)));
+        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(refused.collect())
+    });
+    ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
 fn look_up(

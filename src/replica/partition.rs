@@ -538,6 +538,21 @@ impl Partition {
         Ok(self.log.end_offset_for_epoch(epoch))
     }
 
+    /// Why no follower is served: an epoch that is not the leader's comes before not being one of its replicas
+    /// (`Partition.followerReplicaOrThrow`).
+    pub fn follower_refusal(&self, current_leader_epoch: i32) -> ReplicaError {
+        let leadership = self.leadership.read();
+        match self.check_leader_and_epoch(&leadership, current_leader_epoch) {
+            Err(error) => error,
+            Ok(()) if current_leader_epoch == NO_LEADER_EPOCH => {
+                ReplicaError::NotLeaderOrFollower(self.topic_partition.clone())
+            }
+            Ok(()) => {
+                ReplicaError::UnknownLeaderEpoch { requested: current_leader_epoch, current: leadership.leader_epoch }
+            }
+        }
+    }
+
     /// Moves the log's start to `offset`, or to the high watermark for -1; returns the new low watermark
     /// (`Partition.deleteRecordsOnLeader`).
     pub fn delete_records(&self, offset: i64) -> Result<i64, ReplicaError> {

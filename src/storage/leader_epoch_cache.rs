@@ -2,6 +2,9 @@
 
 use super::checkpoint::EpochEntry;
 
+/// Stands for an epoch that nobody knows (`RecordBatch.NO_PARTITION_LEADER_EPOCH`).
+const NO_EPOCH: i32 = -1;
+
 /// The epochs of one log, ascending in epoch and in start offset. Its file is written by the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeaderEpochCache {
@@ -41,9 +44,9 @@ impl LeaderEpochCache {
     }
 
     /// The largest known epoch not above `epoch` and the offset after its last record; (-1, -1) if there is none
-    /// (`endOffsetFor`).
+    /// (`endOffsetFor`). Only -1 stands for no epoch: what is below it is older than all known.
     pub(super) fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> (i32, i64) {
-        if epoch < 0 {
+        if epoch == NO_EPOCH {
             return (-1, -1);
         }
         if self.latest_epoch() == Some(epoch) {
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!(cache.end_offset_for(1, 50), (1, 10));
         assert_eq!(cache.end_offset_for(10, 50), (-1, -1));
         assert_eq!(cache.end_offset_for(-1, 50), (-1, -1));
+        assert_eq!(cache.end_offset_for(-2, 50), (-2, 10));
         assert_eq!(LeaderEpochCache::default().end_offset_for(3, 0), (-1, -1));
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use smallvec::SmallVec;
@@ -26,15 +27,19 @@ use super::services::Services;
 use crate::metadata::MetadataImage;
 use crate::replica::{DelayedOperation, FetchWatcher, PartitionWatch};
 use crate::storage::FetchIsolation;
-use crate::types::Uuid;
+use crate::types::{NO_LEADER_EPOCH, Uuid};
 
 pub use self::session::FetchSessionCache;
 
 /// Reads, and waits when the client wants more than there is.
 pub fn handle(services: &Arc<Services>, context: &RequestContext, request: FetchRequest) -> Answer<FetchResponse> {
+    let Some(isolation) = FetchIsolation::from_level(request.isolation_level) else {
+        // Kafka's handler fails with it.
+        return Answer::Raw(response::refusal(&request, ResponseError::UnknownServerError, context.api_version));
+    };
     let started = services.env.clock.monotonic();
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let mut fetch = Fetch::new(services.clone(), context, request, started);
+    let mut fetch = Fetch::new(services.clone(), context, request, isolation, started);
     let may_wait = !max_wait.is_zero();
     match fetch.attempt(may_wait) {
         Attempt::Answer(response) => Answer::Raw(response),
@@ -70,7 +75,13 @@ struct Fetch {
 }
 
 impl Fetch {
-    fn new(services: Arc<Services>, context: &RequestContext, request: FetchRequest, now: Duration) -> Self {
+    fn new(
+        services: Arc<Services>,
+        context: &RequestContext,
+        request: FetchRequest,
+        isolation: FetchIsolation,
+        now: Duration,
+    ) -> Self {
         let version = context.api_version;
         let uses_topic_ids = version >= TOPIC_ID_VERSION;
         let image = services.replicas.image();
@@ -85,11 +96,6 @@ impl Fetch {
         let max_bytes = usize::try_from(request.max_bytes.min(services.config.fetch_max_bytes())).unwrap_or(0);
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes as u64);
         let replica_id = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
-        let isolation = if request.isolation_level == 1 {
-            FetchIsolation::TransactionCommitted
-        } else {
-            FetchIsolation::HighWatermark
-        };
         Self {
             services,
             request: context.clone(),
@@ -214,7 +220,7 @@ impl Fetch {
         let mut state = session.lock();
         if state.epoch != epoch {
             // The client has gone on: this was a duplicate.
-            let error_code = kafka_protocol::error::ResponseError::InvalidFetchSessionEpoch.code();
+            let error_code = ResponseError::InvalidFetchSessionEpoch.code();
             let answer = FetchAnswer { error_code, session_id: session.id, ..FetchAnswer::default() };
             return Attempt::Answer(answer.encode(self.version()));
         }
@@ -315,7 +321,8 @@ fn wanted_partitions(image: &MetadataImage, uses_topic_ids: bool, topics: &[Fetc
             let request = PartitionRequest {
                 fetch_offset: partition.fetch_offset,
                 max_bytes: partition.partition_max_bytes,
-                current_leader_epoch: partition.current_leader_epoch,
+                // Whatever is below zero is no epoch (`FetchRequest.optionalEpoch`).
+                current_leader_epoch: partition.current_leader_epoch.max(NO_LEADER_EPOCH),
                 last_fetched_epoch: partition.last_fetched_epoch,
             };
             wanted.push((key, name.clone(), request));

@@ -13,7 +13,7 @@ use crate::metadata::MetadataImage;
 use crate::mutant;
 use crate::replica::{Partition, ReadRequest, ReadResult, ReplicaError, ReplicaManager};
 use crate::storage::FetchIsolation;
-use crate::types::{NO_LEADER_EPOCH, TopicPartition, Uuid};
+use crate::types::Uuid;
 
 /// What may still be read for one answer.
 pub(super) struct Budget {
@@ -180,8 +180,8 @@ impl Fetch {
         budget: &mut Budget,
     ) -> Result<ReadResult, ReplicaError> {
         if self.is_follower {
-            // No partition has followers yet (`Partition.followerReplicaOrThrow`).
-            return Err(follower_error(partition, request.current_leader_epoch));
+            // No partition has followers yet.
+            return Err(partition.follower_refusal(request.current_leader_epoch));
         }
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(budget.remaining);
         let read = partition.read(&ReadRequest {
@@ -251,6 +251,10 @@ impl Fetch {
             let leader = current_leader(&self.services, image, &self.request, &read.name, read.answer.index);
             let Some(leader) = leader else { continue };
             read.answer.current_leader = Some((leader.id, leader.epoch));
+            if self.is_follower {
+                // Brokers know where the others are.
+                continue;
+            }
             let Some(endpoint) = leader.endpoint else { continue };
             if answer.node_endpoints.iter().all(|node| node.id != leader.id) {
                 answer.node_endpoints.push(NodeEndpoint {
@@ -261,14 +265,5 @@ impl Fetch {
                 });
             }
         }
-    }
-}
-
-fn follower_error(partition: &Partition, current_leader_epoch: i32) -> ReplicaError {
-    let topic_partition: TopicPartition = partition.topic_partition().clone();
-    if current_leader_epoch == NO_LEADER_EPOCH {
-        ReplicaError::NotLeaderOrFollower(topic_partition)
-    } else {
-        ReplicaError::UnknownLeaderEpoch { requested: current_leader_epoch, current: partition.leader_epoch() }
     }
 }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
 use smallvec::{SmallVec, smallvec};
 
@@ -138,6 +140,20 @@ impl FetchAnswer {
             self.topics.iter().map(|topic| 32 + topic.name.len() + topic.partitions.len() * PARTITION_LEN_MAX).sum();
         32 + topics + self.node_endpoints.len() * 300
     }
+}
+
+/// Refuses a whole request (`FetchRequest.getErrorResponse`); before v13 each of its partitions says so too.
+pub(super) fn refusal(request: &FetchRequest, error: ResponseError, version: i16) -> Response {
+    let mut answer = FetchAnswer { error_code: error.code(), session_id: request.session_id, ..FetchAnswer::default() };
+    if version < TOPIC_ID_VERSION {
+        for topic in &request.topics {
+            let partitions = topic.partitions.iter();
+            let partitions = partitions.map(|partition| PartitionAnswer::error(partition.partition, error.code()));
+            let name = owned_name(&topic.topic.0);
+            answer.topics.push(TopicAnswer { name, id: Uuid::nil(), partitions: partitions.collect() });
+        }
+    }
+    answer.encode(version)
 }
 
 /// Bytes of one partition without records, all tagged fields present.

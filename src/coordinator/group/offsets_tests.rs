@@ -270,6 +270,8 @@ fn groups_are_listed_by_state_and_type() {
     assert_eq!((list(&[], &[]), list(&["stable"], &["classic"]), list(&[" STABLE "], &["Classic"])), (1, 1, 1));
     assert_eq!((list(&["Empty"], &[]), list(&[], &["consumer"]), list(&["nonsense"], &[])), (0, 0, 0));
     assert_eq!(list(&["Empty", "Stable"], &["consumer", "classic"]), 1);
+    // Kafka takes blanks off states, not off types.
+    assert_eq!(list(&[], &[" classic"]), 0);
 }
 
 #[test]

@@ -211,9 +211,10 @@ impl GroupShard {
         Decision { divisible: true, ..step.decide(()) }
     }
 
-    /// ListGroups. States are compared without regard to case; empty filters let everything through.
+    /// ListGroups. States and types are compared without regard to case, states also without blanks around them; empty filters
+    /// let everything through.
     pub fn list_groups(&self, states: &[String], types: &[String]) -> Vec<ListedGroup> {
-        let is_type_wanted = types.is_empty() || types.iter().any(|name| name.trim().eq_ignore_ascii_case("classic"));
+        let is_type_wanted = types.is_empty() || types.iter().any(|name| name.eq_ignore_ascii_case("classic"));
         // Once, and not for every group: a filter may be long.
         let is_wanted = |state: &ClassicGroupState| {
             states.is_empty() || states.iter().any(|name| name.trim().eq_ignore_ascii_case(state.name()))

@@ -24,6 +24,18 @@ pub enum FetchIsolation {
     TransactionCommitted,
 }
 
+impl FetchIsolation {
+    /// What a consumer's isolation level on the wire stands for; `None` for a level that there is not
+    /// (`IsolationLevel.forId`).
+    pub fn from_level(level: i8) -> Option<Self> {
+        match level {
+            0 => Some(Self::HighWatermark),
+            1 => Some(Self::TransactionCommitted),
+            _ => None,
+        }
+    }
+}
+
 /// A range of a file; the handle keeps it readable whatever happens to the log.
 #[derive(Clone)]
 pub struct FileSlice {
