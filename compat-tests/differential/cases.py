@@ -8,6 +8,7 @@ import uuid
 
 from controller_cases import controller
 from feature_cases import feature_cases
+from field_cases import fields
 from record_batch import batch, record
 from state_table import state_table
 from transaction_cases import transactions
@@ -339,7 +340,7 @@ def groups():
     yield from every("DeleteGroups", 0, 2, "one with members", {"GroupsNames": ["static-5"]})
 
 
-PARTS = (versions_and_garbage, topics, configurations, producing, reading, groups, controller, transactions, state_table, feature_cases)
+PARTS = (versions_and_garbage, topics, configurations, producing, reading, groups, controller, transactions, state_table, feature_cases, fields)
 
 
 def all_cases(only=()):

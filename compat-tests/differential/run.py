@@ -3,9 +3,11 @@
     differential/run [--only REGEX] [--list] [--parts NAME,NAME]
 
 Each broker starts fresh and gets every case of cases.py in order. What must differ (ids, ports, times) is normalised; what
-differs for a reason is in known.py, and PROTOCOL.md lists the reason. Anything else fails.
+differs for a reason is in known.py, and PROTOCOL.md lists the reason. Anything else fails, and so does, when all parts run, a version
+or a field of a request that Ottla advertises and no case sends. With --verbose: what never was in an answer, too.
 """
 import argparse
+import importlib.resources
 import os
 import re
 import socket
@@ -16,7 +18,7 @@ import uuid
 
 from cases import all_cases
 from known import reason_for
-from schema import Message
+from schema import NULL_SENT, RECEIVED, SENT, Message, covers
 
 MESSAGES = {}
 
@@ -25,6 +27,13 @@ def message(name):
     if name not in MESSAGES:
         MESSAGES[name] = Message(name)
     return MESSAGES[name]
+
+
+def request_names():
+    return [file.name.removesuffix(".json") for file in importlib.resources.files("kafka.protocol.schemas.resources").iterdir() if file.name.endswith("Request.json")]
+
+
+API_NAMES = {message(name).key: name.removesuffix("Request") for name in request_names()}
 
 
 class Facts:
@@ -170,8 +179,9 @@ class Broker:
                 value = value.replace(member, f"<member of {group}>")
             for identifier, name in names.items():
                 value = value.replace(kafka_text(identifier), f"<id of {name}>")
+            value = re.sub(r"(diff|one|instance)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<member>", value)
             value = re.sub(r"-?\d{13,19}", "<time>", value)
-            return re.sub(r"diff-[0-9a-f-]{36}", "<member>", re.sub(r"[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])", "<id>", value))
+            return re.sub(r"[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])", "<id>", value)
         return value
 
 
@@ -217,8 +227,10 @@ def comparable(api, ours, theirs):
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return ours, theirs
     if api == "ApiVersions":
+        # By name, so that known.py can say which one may differ. What Ottla has, Kafka must have too.
+        both = {row["ApiKey"] for row in ours["ApiKeys"]}
         for answer in (ours, theirs):
-            answer["ApiKeys"] = [entry for entry in answer["ApiKeys"] if entry["ApiKey"] in {row["ApiKey"] for row in ours["ApiKeys"]} & {row["ApiKey"] for row in theirs["ApiKeys"]}]
+            answer["ApiKeys"] = {API_NAMES[row["ApiKey"]]: row for row in answer["ApiKeys"] if row["ApiKey"] in both}
         for kind in ("SupportedFeatures", "FinalizedFeatures"):
             if kind in ours and kind in theirs:
                 known = {feature["Name"] for feature in ours[kind]}
@@ -254,9 +266,10 @@ def main():
         print("\n".join(label for label, *_ in cases))
         return 0
     ottla, kafka = Broker(os.environ["OTTLA"]), Broker(os.environ["KAFKA"])
-    same, known, different = 0, 0, 0
+    same, known, different, sent = 0, 0, 0, set()
     for label, api, version, body in cases:
         found = compare(ottla, kafka, api, version, body)
+        sent.add((message(api + "Request").key, version))
         for _ in range(3):
             # Apache Kafka's brokers hear of a change after it was answered: a read may need a moment.
             if not found or not api.startswith(("Describe", "Metadata", "List")) or "Transactions" in api:
@@ -274,8 +287,40 @@ def main():
             reason = reason_for(label, api, path, ours, theirs)
             print(f"{'known' if reason else 'DIFFERENT'} {label}\n    {path}\n    ottla {str(ours)[:300]}\n    kafka {str(theirs)[:300]}" + (f"\n    {reason}" if reason else ""))
     print(f"{same} answers are the same, {known} differ for a known reason, {different} differ")
-    print(f"{same + known} passed, {different} failed")
-    return 1 if different or not same else 0
+    unsent = [] if options.parts else list(never_sent(ottla, sent))
+    for what in unsent:
+        print(f"NEVER SENT {what}")
+    for what in never_answered(ottla) if options.verbose else ():
+        print(f"never another answer than the default: {what}")
+    print(f"{same + known} passed, {different + len(unsent)} failed")
+    return 1 if different or unsent or not same else 0
+
+
+def advertised(ottla):
+    """Key, name and versions of every API that Ottla advertises and answers."""
+    for entry in ottla.ask("ApiVersions", 0, {})["ApiKeys"]:
+        name = API_NAMES[entry["ApiKey"]]
+        first = max(entry["MinVersion"], message(name + "Request").versions()[0])
+        yield entry["ApiKey"], name, range(first, entry["MaxVersion"] + 1)
+
+
+def never_sent(ottla, sent):
+    """Versions, and fields of requests, that no case tries: what nobody fills in could be ignored unnoticed."""
+    for key, name, versions in advertised(ottla):
+        yield from (f"{name} v{version}" for version in versions if (key, version) not in sent)
+        for path, field in message(name + "Request").all_fields():
+            identity = name + "Request", id(field)
+            if identity not in SENT and any(covers(field["versions"], version) for version in versions):
+                yield name + path
+            if identity not in NULL_SENT and any(covers(field.get("nullableVersions"), version) for version in versions):
+                yield f"{name}{path} as null"
+
+
+def never_answered(ottla):
+    """Fields of answers that no case brings to another value than their default."""
+    for _, name, versions in advertised(ottla):
+        yield from (f"{name}{path}" for path, field in message(name + "Response").all_fields()
+                    if any(covers(field["versions"], version) for version in versions) and (name + "Response", id(field)) not in RECEIVED)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ import uuid
 
 from record_batch import varint
 
+# Fields that had another value than their default so far, by message and identity: what was sent, what was sent as null, and what was answered.
+SENT, NULL_SENT, RECEIVED = set(), set(), set()
+
 FIXED = {"int8": ">b", "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "float64": ">d", "bool": ">?"}
 
 
@@ -47,6 +50,14 @@ class Message:
         body = reader.struct(self.schema["fields"])
         assert reader.position == len(data), f"{len(data) - reader.position} bytes left over"
         return body
+
+    def all_fields(self, fields=None, path=""):
+        """Every field with its path."""
+        for field in self.schema["fields"] if fields is None else fields:
+            yield f"{path}.{field['name']}", field
+            inner = self.fields_of(field, field["type"].lstrip("[]"))
+            if inner:
+                yield from self.all_fields(inner, f"{path}.{field['name']}")
 
     def fields_of(self, field, kind):
         return field.get("fields") or self.structs.get(kind)
@@ -101,6 +112,10 @@ class Writer:
             value = body.get(field["name"].lower(), default_of(field))
             if not present(field, self.version):
                 continue
+            if value != default_of(field):
+                SENT.add((self.message.schema["name"], id(field)))
+            if value is None:
+                NULL_SENT.add((self.message.schema["name"], id(field)))
             if tagged(field, self.version):
                 if value != default_of(field):
                     tags.append((field["tag"], self.value(field, field["type"], value)))
@@ -157,6 +172,7 @@ class Reader:
         for field in fields:
             if present(field, self.version):
                 body[capital(field["name"])] = default_of(field) if tagged(field, self.version) else self.value(field, field["type"])
+                self.note(field, body)
         if self.flexible:
             by_tag = {field["tag"]: field for field in fields if tagged(field, self.version) and present(field, self.version)}
             for _ in range(self.varint()):
@@ -167,8 +183,13 @@ class Reader:
                     body[f"unknown tag {tag}"] = self.take(length)
                 else:
                     body[capital(field["name"])] = self.value(field, field["type"])
+                    self.note(field, body)
                 assert self.position == end, f"tag {tag} has another length"
         return body
+
+    def note(self, field, body):
+        if body[capital(field["name"])] != default_of(field):
+            RECEIVED.add((self.message.schema["name"], id(field)))
 
     def length(self, width):
         if self.flexible:
