@@ -92,7 +92,7 @@ def two_consumers(it):
     words = ("--topic", "shared", "--group", "two", "--from-beginning", "--formatter-property", "print.partition=true")
     consumers = [it.start("kafka-console-consumer", *words) for _ in range(2)]
     until("two members", lambda: it.members("two") == [2, 2])
-    produce = ("--topic", "shared", "--sync", "--reader-property", "parse.key=true", "--reader-property", "key.separator=:")
+    produce = ("--topic", "shared", "--reader-property", "parse.key=true", "--reader-property", "key.separator=:")
     it.run("kafka-console-producer", *produce, lines=[f"key-{number}:{number}" for number in range(40)])
     rows = lambda consumer: consumer.text().splitlines()  # noqa: E731
     until("40 records", lambda: sum(len(rows(consumer)) for consumer in consumers) >= 40)
@@ -119,7 +119,7 @@ def two_consumers(it):
 def lag_of_an_active_group(it):
     """What kafka-consumer-groups shows while a member holds the partitions, and when it is gone."""
     it.look("kafka-topics", "--create", "--topic", "lagging", "--partitions", "1")
-    it.run("kafka-console-producer", "--topic", "lagging", "--sync", lines=[str(number) for number in range(10)])
+    it.run("kafka-console-producer", "--topic", "lagging", lines=[str(number) for number in range(10)])
     it.look("kafka-consumer-groups", "--group", "slow", "--topic", "lagging", "--reset-offsets", "--to-offset", "3", "--execute")
     consumer = it.start("kafka-console-consumer", "--topic", "lagging", "--group", "slow", "--command-property", "enable.auto.commit=false")
     until("seven records", lambda: len(consumer.text().splitlines()) == 7)
