@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
     // Its output is for the counts.
     ottla::telemetry::log_levels().configure(ottla::telemetry::ROOT_LOGGER, "WARN");
-    ottla::telemetry::init_logging(ottla::telemetry::LogFormat::Kafka);
+    let _log_end = ottla::telemetry::init_logging(ottla::telemetry::LogFormat::Kafka)?;
     let options = arguments.start_options(&RealDisk, Default::default())?;
     std::thread::spawn(|| {
         for _ in std::io::stdin().lock().lines() {
