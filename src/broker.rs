@@ -321,3 +321,7 @@ fn open_controller(env: &Env, config: &Arc<BrokerConfig>, logs: &LogManager) -> 
 #[cfg(test)]
 #[path = "broker/broker_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "broker/console_consumer_tests.rs"]
+mod console_consumer_tests;

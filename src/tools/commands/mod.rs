@@ -112,7 +112,11 @@ fn set_up_logging() {
     init_command_logging();
 }
 
-async fn dispatch(command: &str, arguments: &[String], console: &mut Console<'_>) -> Result<(), CommandError> {
+/// Runs a command with these streams.
+///
+/// # Errors
+/// What makes Kafka's command end with another code than 0.
+pub async fn dispatch(command: &str, arguments: &[String], console: &mut Console<'_>) -> Result<(), CommandError> {
     match command {
         "kafka-broker-api-versions" => broker_api_versions::run(arguments, console).await,
         "kafka-cluster" => cluster::run(arguments, console).await,
