@@ -13,6 +13,11 @@ impl<P> ByTopic<P> {
         Self(IndexMap::new())
     }
 
+    /// Whether nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds partitions to the topic of that name.
     pub(super) fn add(&mut self, name: TopicName, partitions: impl IntoIterator<Item = P>) {
         self.0.entry(name).or_default().extend(partitions);

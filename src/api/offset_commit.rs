@@ -26,6 +26,9 @@ pub fn handle(
         return Answer::Now(response(answers));
     }
     let committed = services.groups.commit_offsets(context.api_version, request);
+    if answers.is_empty() {
+        return Answer::Later(committed); // As it is, also where a topic comes twice (`OffsetCommitResponse.Builder.merge`).
+    }
     Answer::Later(Box::pin(async move {
         for topic in committed.await.topics {
             answers.add(topic.name, topic.partitions);
